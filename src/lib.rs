@@ -1,0 +1,122 @@
+//! ws2cgi: WebSockets for boards whose web server only knows CGI.
+//!
+//! One binary, many programs: the name it is called by decides (also `ws2cgi NAME ...`).
+//! The rooms stand here in the order of their floors; each knows only those above it.
+//! ARCHITECTURE.md shows the plan, and follows one message through it.
+
+// The operating system.
+pub mod limits;
+pub mod sys;
+
+// Grammars and tables. No I/O.
+pub mod close;
+pub mod config;
+pub mod counters;
+pub mod event;
+pub mod handoff;
+pub mod handshake;
+pub mod head;
+pub mod http;
+pub mod logging;
+pub mod memory;
+pub mod outbox;
+pub mod reply;
+pub mod route;
+pub mod target;
+pub mod variables;
+
+// One of each: a queue, a protocol, a connection, a child, a folder.
+pub mod queue;
+pub mod websocket;
+pub mod wire;
+
+pub mod job;
+pub mod rundir;
+
+pub mod client;
+pub mod outlet;
+
+// The programs.
+pub mod nph;
+pub mod push;
+pub mod send;
+pub mod server;
+
+use config::{Config, HELP, Wish};
+use std::ffi::OsString;
+use sys::{Environment, Sys};
+
+/// Runs the program that `args` (argv, its name included) names. Returns the exit code:
+/// 0 done, 100 usage, 111 system.
+pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
+    let mut args = args.into_iter();
+    let mut called_as = args
+        .next()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let mut args: Vec<_> = args.collect();
+    if applet(&called_as).is_none() {
+        // `ws2cgi NAME ...`; its options begin with a dash.
+        let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
+        if let Some(name) = first.filter(|name| applet(name).is_some()) {
+            // The folder stays that of the binary.
+            let folder = called_as.rsplit_once('/').map_or("", |(folder, _)| folder);
+            called_as = if folder.is_empty() {
+                name
+            } else {
+                format!("{folder}/{name}")
+            };
+            args.remove(0);
+        }
+    }
+    match applet(&called_as) {
+        Some("ws-send") => send::run(&sys, &called_as, args, &env),
+        // From here on argv is not read: boa makes it of the query.
+        Some("ws-push") => push::run(&sys, &called_as, &env),
+        Some(nph) => nph::run(&mut sys, nph, &called_as, &env),
+        None => daemon(sys, args, &env),
+    }
+}
+
+/// The small program of a name or path, if it is one.
+fn applet(called_as: &str) -> Option<&str> {
+    let name = called_as.rsplit('/').next().unwrap_or_default();
+    (name == "ws-send" || name == "ws-push" || name.starts_with("nph-")).then_some(name)
+}
+
+fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
+    let variable = |name: &str| {
+        env.iter()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, v)| v.to_str())
+    };
+    let complain = |why: &str| S::log(format!("ws2cgi: {why}\n").as_bytes());
+    let print = |text: &str| {
+        let printed = sys
+            .inherited(1)
+            .and_then(|stdout| sys.write(&stdout, text.as_bytes()));
+        if printed.is_ok() { 0 } else { 111 }
+    };
+    if variable("GATEWAY_INTERFACE").is_some() {
+        complain("the daemon is no CGI program; link it as nph-ws and let the web server run that");
+        return 100;
+    }
+    let config = match Config::parse(args) {
+        Ok(Wish::Serve(config)) => *config,
+        Ok(Wish::Help) => return print(HELP),
+        Ok(Wish::Version) => return print(concat!("ws2cgi ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(why) => {
+            complain(&why);
+            return 100;
+        }
+    };
+    logging::init::<S>(variable("RUST_LOG"));
+    match server::serve(sys, config) {
+        Ok(()) => 0,
+        Err(why) => {
+            complain(&why);
+            111
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Every bound that is not an option, with its reason. Sizes are bytes.
+
+use core::time::Duration;
+
+/// One datagram of the hand-off: the CGI environment of one request. boa reads a
+/// head of at most 8 KB, lighttpd's default is 8 KB too; CGI doubles some of it.
+pub const HANDOFF_RECORD: usize = 16 * 1024;
+
+/// Descriptors in one hand-off datagram that are looked at (and closed when they are
+/// too many). Two are legal.
+pub const HANDOFF_DESCRIPTORS: usize = 8;
+
+/// How long `nph-*` waits for room in the daemon's socket, whose queue holds about 11.
+pub const HANDOFF_WAIT: Duration = Duration::from_secs(1);
+
+/// Hand-off records and new connections taken in one turn of the loop.
+pub const ADMISSIONS_PER_TURN: usize = 32;
+
+/// A request head read on `--listen`, as boa's.
+pub const HEAD: usize = 8 * 1024;
+
+/// Header fields in that head: boa's number of variables.
+pub const HEAD_FIELDS: usize = 100;
+
+/// A head not complete by then is answered with 408: slow-loris.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A whole route, `/chat/room/7`.
+pub const ROUTE: usize = 256;
+
+/// Connections beyond `--max-connections` that may exist at once while they are
+/// being told 503; with all of them taken, newcomers wait in the kernel's queue.
+pub const REFUSALS: usize = 8;
+
+/// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
+/// the FIFO, the lock, `/dev/null`, a file being written, and some spare.
+pub const FIXED_DESCRIPTORS: usize = 16;
+/// A socket, or the two pipes of lighttpd's `cgi.upgrade`.
+pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
+/// Our ends of stdin, stdout and stderr, and the child's end while it is made.
+pub const DESCRIPTORS_PER_JOB: usize = 6;
+
+/// Bytes read from one descriptor in one turn: the shared scratch buffer.
+pub const SCRATCH: usize = 4 * 1024;
+/// Rounds of [`SCRATCH`] that one descriptor gets in one turn.
+pub const READS_PER_TURN: usize = 4;
+
+/// The header block of a CGI reply; the body has `--max-reply`.
+pub const REPLY_HEAD: usize = 8 * 1024;
+/// What of one event's stderr is logged; the rest is read and discarded.
+pub const STDERR_LOGGED: usize = 4 * 1024;
+/// From SIGTERM to SIGKILL for a program past its deadline.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
+
+/// Rooms of one connection.
+pub const ROOMS: usize = 16;
+/// A room's name, and a spool file's.
+pub const NAME: usize = 64;
+/// `WS-State`: enough for a user id and a cursor; it stands in every environment.
+pub const STATE: usize = 256;
+/// RFC 6455 §5.5: a control frame carries at most 125 bytes, 2 of them the code.
+pub const CLOSE_REASON: usize = 123;
+
+/// One line of the outbox. Only lines up to `PIPE_BUF` are atomic, and `ws-send`
+/// writes no longer ones; a lone writer may.
+pub const OUTBOX_LINE: usize = 16 * 1024;
+
+/// A message of the small programs; the daemon's own bound is `--max-reply`.
+pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
+
+/// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A client closed with 1013 has this long to read the close before a reset.
+pub const SLOW_CLOSE: Duration = Duration::from_secs(2);
+/// After our last byte and FIN: how long the peer's bytes are read and discarded,
+/// because closing on unread bytes resets the connection and destroys what we sent.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// The whole of a shutdown.
+pub const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// Payloads from this size on leave their buffer behind: the protocol's own one is
+/// made anew, so that an idle connection holds no large buffer.
+pub const IDLE_BUFFER: usize = 512;
+/// What an idle connection is charged to `--memory` beside its environment: protocol
+/// buffer, one scratch of input, tables.
+pub const CONNECTION_CHARGE: usize = 6 * 1024;
+/// What a frame is charged beside its bytes: its allocations and a queue's slot.
+pub const FRAME_CHARGE: usize = 64;
+/// What a frame counts in a queue beside its bytes, so that empty messages count too.
+pub const QUEUE_SLOT: usize = 16;
+
+/// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
+pub const LOG_LINE: usize = 4096;
+/// One atomic write to the FIFO (`PIPE_BUF` on Linux; POSIX promises 512).
+pub const PIPE_BUF: usize = 4096;

@@ -1,0 +1,257 @@
+//! What waits to be written to one browser: whole frames, shared with other queues.
+
+use crate::limits::QUEUE_SLOT;
+use crate::memory::Charge;
+use crate::outbox::Opcode;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use tungstenite::protocol::frame::Frame as Encoder;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+
+/// A data frame, encoded once however many receive it.
+#[derive(Debug)]
+pub struct Frame {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+impl Frame {
+    /// Encodes a whole message as one frame (RFC 6455 §5.2), unmasked as servers do.
+    pub fn new(opcode: Opcode, payload: Vec<u8>, charge: Charge) -> Rc<Frame> {
+        let opcode = OpCode::Data(match opcode {
+            Opcode::Text => Data::Text,
+            Opcode::Binary => Data::Binary,
+        });
+        Rc::new(Frame {
+            bytes: encode(Encoder::message(payload, opcode, true)),
+            _charge: charge,
+        })
+    }
+}
+
+/// A frame's bytes.
+pub fn encode(frame: Encoder) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.len());
+    // Only a masked frame or a failing writer could fail; this is neither.
+    let _ = frame.format(&mut bytes);
+    bytes
+}
+
+#[derive(Debug)]
+enum Item {
+    /// A message. It may be dropped whole while nothing of it is written.
+    Data(Rc<Frame>),
+    /// The answer to a ping. Only the newest is worth sending (RFC 6455 §5.5.3).
+    Pong(Vec<u8>),
+    /// HTTP, pings, the close.
+    Other(Vec<u8>),
+}
+
+impl Item {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Item::Data(frame) => &frame.bytes,
+            Item::Pong(bytes) | Item::Other(bytes) => bytes,
+        }
+    }
+
+    /// What it counts of `--queue`. Control frames count nothing: there are few, and they
+    /// must go even when the queue is full.
+    fn counts(&self) -> usize {
+        match self {
+            Item::Data(frame) => frame.bytes.len() + QUEUE_SLOT,
+            Item::Pong(_) | Item::Other(_) => 0,
+        }
+    }
+}
+
+/// One browser's queue.
+#[derive(Debug)]
+pub struct Queue {
+    items: VecDeque<Item>,
+    /// Bytes of the first item that are written.
+    begun: usize,
+    size: usize,
+    bound: usize,
+}
+
+impl Queue {
+    /// `bound`: `--queue`.
+    pub fn new(bound: usize) -> Queue {
+        Queue {
+            items: VecDeque::new(),
+            begun: 0,
+            size: 0,
+            bound,
+        }
+    }
+
+    /// What it counts of its bound, in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// No message may be added. A frame is taken while this is false, so the bound is
+    /// `--queue` and one frame.
+    pub fn is_full(&self) -> bool {
+        self.size >= self.bound
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, frame: Rc<Frame>) {
+        self.add(Item::Data(frame));
+    }
+
+    /// Adds a close, a ping, an HTTP answer.
+    pub fn push_control(&mut self, bytes: Vec<u8>) {
+        self.add(Item::Other(bytes));
+    }
+
+    /// Adds a pong; one that has not begun gives way to it.
+    pub fn push_pong(&mut self, bytes: Vec<u8>) {
+        let begun = self.items.iter_mut().skip((self.begun > 0) as usize);
+        let mut waiting = begun.filter(|item| matches!(item, Item::Pong(_)));
+        match waiting.next() {
+            Some(older) => *older = Item::Pong(bytes),
+            None => self.add(Item::Pong(bytes)),
+        }
+    }
+
+    /// Puts the 101 before frames that came while the open program ran.
+    pub fn push_head(&mut self, bytes: Vec<u8>) {
+        self.items.push_front(Item::Other(bytes));
+    }
+
+    fn add(&mut self, item: Item) {
+        self.size += item.counts();
+        self.items.push_back(item);
+    }
+
+    /// Drops every message of which nothing is written; returns how many.
+    pub fn drop_waiting(&mut self) -> usize {
+        let mut place = 0;
+        let (before, begun) = (self.items.len(), self.begun > 0);
+        self.items.retain(|item| {
+            place += 1;
+            !matches!(item, Item::Data(_)) || (place == 1 && begun)
+        });
+        self.size = self.items.iter().map(Item::counts).sum();
+        before - self.items.len()
+    }
+
+    /// The next bytes to write: a large item's own, several small ones gathered in
+    /// `scratch`, so that a burst of small frames is one system call and one segment.
+    pub fn next<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {
+        let first = self
+            .items
+            .front()
+            .map_or(&[][..], |item| &item.bytes()[self.begun..]);
+        if self.items.len() < 2 || first.len() >= scratch.len() / 2 {
+            return first;
+        }
+        let mut len = 0;
+        for (i, item) in self.items.iter().enumerate() {
+            let bytes = &item.bytes()[if i == 0 { self.begun } else { 0 }..];
+            let fits = bytes.len().min(scratch.len() - len);
+            scratch[len..len + fits].copy_from_slice(&bytes[..fits]);
+            len += fits;
+            if fits < bytes.len() {
+                break;
+            }
+        }
+        &scratch[..len]
+    }
+
+    /// That many bytes of [`next`](Queue::next) are written.
+    pub fn wrote(&mut self, mut count: usize) {
+        while let Some(first) = self.items.front() {
+            let left = first.bytes().len() - self.begun;
+            if count < left {
+                self.begun += count;
+                return;
+            }
+            count -= left;
+            self.begun = 0;
+            self.size -= first.counts();
+            self.items.pop_front();
+        }
+        // An idle connection holds no large buffer.
+        self.items = VecDeque::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+
+    fn frame(memory: &Memory, payload: &str) -> Rc<Frame> {
+        Frame::new(
+            Opcode::Text,
+            payload.into(),
+            memory.outbound(payload.len()).unwrap(),
+        )
+    }
+
+    fn write(queue: &mut Queue, count: usize) -> Vec<u8> {
+        let mut scratch = [0; 16];
+        let bytes = queue.next(&mut scratch);
+        let bytes = bytes[..count.min(bytes.len())].to_vec();
+        queue.wrote(bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn short_writes_keep_the_bytes_in_order() {
+        let memory = Memory::new(1000, 0, 0);
+        for step in 1..20 {
+            let mut queue = Queue::new(1000);
+            queue.push(frame(&memory, "one"));
+            queue.push(frame(&memory, "a longer one, past the scratch"));
+            queue.push(frame(&memory, "two"));
+            queue.push_head(b"HEAD".to_vec());
+            let mut all = Vec::new();
+            while !queue.is_empty() {
+                all.extend(write(&mut queue, step));
+            }
+            assert_eq!(
+                all,
+                b"HEAD\x81\x03one\x81\x1ea longer one, past the scratch\x81\x03two"
+            );
+            assert_eq!(queue.size(), 0);
+        }
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_begun_frame_is_finished_and_the_rest_dropped() {
+        let memory = Memory::new(1000, 0, 0);
+        let mut queue = Queue::new(30);
+        queue.push(frame(&memory, "one"));
+        assert!(!queue.is_full());
+        queue.push(frame(&memory, "two"));
+        assert!(queue.is_full());
+        write(&mut queue, 1);
+        assert_eq!(queue.drop_waiting(), 1);
+        queue.push_control(b"C".to_vec());
+        assert_eq!(write(&mut queue, 99), b"\x03oneC");
+        queue.push(frame(&memory, "two"));
+        assert_eq!(queue.drop_waiting(), 1);
+        assert!(queue.is_empty() && memory.used() == 0);
+    }
+
+    #[test]
+    fn one_pong() {
+        let mut queue = Queue::new(30);
+        queue.push_pong(b"P1".to_vec());
+        write(&mut queue, 1);
+        queue.push_pong(b"P2".to_vec());
+        queue.push_pong(b"P3".to_vec());
+        assert_eq!(write(&mut queue, 99), b"1P3");
+    }
+}

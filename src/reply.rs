@@ -1,0 +1,368 @@
+//! What an event program printed → what to do. CGI output (RFC 3875 §6) with our WS-*
+//! header fields.
+
+use crate::close::Close;
+use crate::http;
+use crate::limits::{REPLY_HEAD, STATE};
+use crate::outbox::Opcode;
+use crate::target::{Target, room};
+
+/// A reply, understood.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// `Status:` and its phrase.
+    pub status: Option<(u16, String)>,
+    /// `Sec-WebSocket-Protocol:`.
+    pub protocol: Option<String>,
+    /// `WS-To:`.
+    pub to: Option<Target>,
+    /// `WS-Join:`, names without `@`.
+    pub join: Vec<String>,
+    /// `WS-Leave:`.
+    pub leave: Vec<String>,
+    /// `WS-State:`.
+    pub state: Option<Vec<u8>>,
+    /// `WS-Close:`.
+    pub close: Option<Close>,
+    /// Ordinary fields, for an HTTP answer.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// What was asked for and is not done, for the log.
+    pub warnings: Vec<String>,
+    /// Whether any WS-* field was there.
+    opinionated: bool,
+    /// By Content-Type.
+    opcode: Option<Opcode>,
+    /// `Content-Length: 0`: an empty body is an empty message.
+    empty_message: bool,
+    body: Vec<u8>,
+}
+
+/// A message in a reply.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// By Content-Type.
+    pub opcode: Opcode,
+    /// UTF-8 where it is text.
+    pub payload: Vec<u8>,
+}
+
+/// What an open program wants.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The 101, with these fields.
+    Accept,
+    /// This HTTP answer.
+    Refuse(Vec<u8>),
+    /// It knows nothing of events: accepted, and the rest of its reply means nothing.
+    NoOpinion,
+}
+
+/// Where the header block ends: the body's offset. None: not yet.
+pub fn head_end(output: &[u8]) -> Option<usize> {
+    let mut line = 0;
+    for (i, _) in output.iter().enumerate().filter(|(_, b)| **b == b'\n') {
+        let text = &output[line..i];
+        line = i + 1;
+        if text.is_empty() || text == b"\r" {
+            return Some(line);
+        }
+    }
+    None
+}
+
+impl Reply {
+    /// Reads all of a program's output. The error says what is wrong with it.
+    pub fn parse(output: &[u8]) -> Result<Reply, String> {
+        let mut reply = Reply::default();
+        if output.is_empty() {
+            return Ok(reply);
+        }
+        let end = head_end(output).ok_or("no blank line ends its header")?;
+        if end > REPLY_HEAD {
+            return Err(format!("its header is longer than {REPLY_HEAD} bytes"));
+        }
+        for line in output[..end].split(|&b| b == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if !line.is_empty() {
+                let (name, value) = field(line)?;
+                match name.to_ascii_lowercase().as_str() {
+                    "content-type" => {
+                        reply.opcode = Some(opcode_of(value));
+                        reply.fields.push((name.to_owned(), value.to_vec()));
+                    }
+                    "content-length" => reply.empty_message = value == b"0",
+                    lower => reply.take(name, lower, value)?,
+                }
+            }
+        }
+        reply.body = output[end..].to_vec();
+        Ok(reply)
+    }
+
+    /// Takes the message to send: the body, or an empty one that was asked for. The error
+    /// says why it can't be sent.
+    pub fn take_message(&mut self) -> Result<Option<Message>, String> {
+        if self.body.is_empty() && !self.empty_message {
+            return Ok(None);
+        }
+        let message = Message {
+            opcode: self.opcode.unwrap_or(Opcode::Text),
+            payload: core::mem::take(&mut self.body),
+        };
+        if message.opcode == Opcode::Text && core::str::from_utf8(&message.payload).is_err() {
+            return Err("its text body is not UTF-8".to_owned());
+        }
+        Ok(Some(message))
+    }
+
+    fn take(&mut self, name: &str, lower: &str, value: &[u8]) -> Result<(), String> {
+        let text = || {
+            let text = core::str::from_utf8(value);
+            text.map_err(|_| format!("the value of {name} is not UTF-8"))
+        };
+        if lower.starts_with("ws-") {
+            self.opinionated = true;
+        }
+        match lower {
+            "status" => self.status = Some(status(text()?)?),
+            "sec-websocket-protocol" => self.protocol = Some(text()?.to_owned()),
+            "ws-to" => self.to = Some(Target::parse(text()?)?),
+            "ws-join" => self.join.extend(rooms(text()?)?),
+            "ws-leave" => self.leave.extend(rooms(text()?)?),
+            "ws-close" => self.close = Some(Close::parse(text()?)?),
+            "ws-state" if value.len() > STATE => {
+                let warning = format!("WS-State of {} bytes, {STATE} are kept", value.len());
+                self.warnings.push(warning);
+            }
+            "ws-state" => self.state = Some(value.to_vec()),
+            _ if lower.starts_with("ws-") => self.warnings.push(format!("unknown field {name}")),
+            _ => self.fields.push((name.to_owned(), value.to_vec())),
+        }
+        Ok(())
+    }
+
+    /// Reads the reply as an open program's.
+    pub fn verdict(&self) -> Verdict {
+        let location = self
+            .fields
+            .iter()
+            .any(|(n, _)| n.eq_ignore_ascii_case("location"));
+        let (status, reason) = match &self.status {
+            None if location => (302, http::reason(302)),
+            None => return Verdict::Accept,
+            Some((200..=299, _)) => return Verdict::Accept,
+            // What a CGI program says that only knows POST.
+            Some((405 | 501, _)) if !self.opinionated => return Verdict::NoOpinion,
+            Some((status, reason)) if reason.is_empty() => (*status, http::reason(*status)),
+            Some((status, reason)) => (*status, reason.as_str()),
+        };
+        let fields = self.fields.iter();
+        let fields: Vec<_> = fields
+            .filter(|(name, _)| !connections_own(name))
+            .cloned()
+            .collect();
+        Verdict::Refuse(http::answer(status, reason, &fields, &self.body))
+    }
+
+    /// Whether a message or close program says it failed.
+    pub fn failed(&self) -> bool {
+        !matches!(self.status, None | Some((200..=299, _)))
+    }
+
+    /// The fields that go into the 101.
+    pub fn switching_fields(&self) -> Vec<(String, Vec<u8>)> {
+        let fits = |name: &str| {
+            let lower = name.to_ascii_lowercase();
+            !connections_own(&lower) && !lower.starts_with("content-") && lower != "location"
+        };
+        self.fields
+            .iter()
+            .filter(|(name, _)| fits(name))
+            .cloned()
+            .collect()
+    }
+}
+
+/// Fields that are about this connection and this answer, so ours alone.
+fn connections_own(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let ours = [
+        "connection",
+        "upgrade",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "content-length",
+    ];
+    ours.contains(&lower.as_str())
+        || lower.starts_with("proxy-")
+        || lower.starts_with("sec-websocket-")
+}
+
+/// A header line: a token, a colon, a value without blanks around it.
+fn field(line: &[u8]) -> Result<(&str, &[u8]), String> {
+    let shown = || line[..line.len().min(60)].escape_ascii().to_string();
+    let colon = line.iter().position(|&b| b == b':');
+    let colon = colon.ok_or_else(|| format!("no header field: '{}'", shown()))?;
+    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let token = |&b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.iter().all(token) {
+        return Err(format!("no header field: '{}'", shown()));
+    }
+    if value.contains(&0) || value.contains(&b'\r') {
+        return Err(format!(
+            "a control character in a header field: '{}'",
+            shown()
+        ));
+    }
+    // Token bytes are ASCII.
+    Ok((core::str::from_utf8(name).unwrap_or_default(), value))
+}
+
+fn status(value: &str) -> Result<(u16, String), String> {
+    let (code, phrase) = value.split_once(' ').unwrap_or((value, ""));
+    match code.parse() {
+        Ok(code @ 200..=599) if value.len() >= 3 => Ok((code, phrase.trim().to_owned())),
+        _ => Err(format!("no status from 200 to 599: '{value}'")),
+    }
+}
+
+fn rooms(value: &str) -> Result<Vec<String>, String> {
+    value.split_ascii_whitespace().map(room).collect()
+}
+
+/// The opcode of a Content-Type: `text/*`, `*/json`, `*/xml` and their `+json`, `+xml` kin are text; all else is binary.
+pub fn opcode_of(content_type: &[u8]) -> Opcode {
+    let media = content_type
+        .split(|&b| b == b';')
+        .next()
+        .unwrap_or_default();
+    let media = media.trim_ascii().to_ascii_lowercase();
+    let ends = ["/json", "/xml", "+json", "+xml"];
+    if media.is_empty()
+        || media.starts_with(b"text/")
+        || ends.iter().any(|end| media.ends_with(end.as_bytes()))
+    {
+        Opcode::Text
+    } else {
+        Opcode::Binary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ordinary_reply() {
+        let mut reply =
+            Reply::parse(b"Content-Type: application/json\r\nWS-To: @a\nWS-Join: @a @b\n\n{}")
+                .unwrap();
+        assert_eq!(reply.to, Some(Target::parse("@a").unwrap()));
+        assert_eq!(reply.join, ["a", "b"]);
+        let message = Message {
+            opcode: Opcode::Text,
+            payload: b"{}".to_vec(),
+        };
+        assert_eq!(reply.take_message(), Ok(Some(message)));
+    }
+
+    #[test]
+    fn nothing_and_emptiness() {
+        let message = |output: &[u8]| Reply::parse(output).unwrap().take_message();
+        assert_eq!(message(b""), Ok(None));
+        assert_eq!(message(b"WS-Join: @a\n\n"), Ok(None));
+        let empty = Message {
+            opcode: Opcode::Text,
+            payload: vec![],
+        };
+        assert_eq!(message(b"Content-Length: 0\n\n"), Ok(Some(empty)));
+        assert!(message(b"Content-Type: text/plain\n\n\xff").is_err());
+    }
+
+    #[test]
+    fn opcodes() {
+        for (content_type, opcode) in [
+            ("text/plain; charset=x", Opcode::Text),
+            ("Text/HTML", Opcode::Text),
+            ("application/json", Opcode::Text),
+            ("image/svg+xml", Opcode::Text),
+            ("application/octet-stream", Opcode::Binary),
+            ("image/png", Opcode::Binary),
+        ] {
+            let output = format!("Content-Type: {content_type}\n\nx");
+            let message = Reply::parse(output.as_bytes()).unwrap().take_message();
+            assert_eq!(message.unwrap().unwrap().opcode, opcode, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn malformed_output() {
+        for bad in [
+            &b"hello"[..],
+            b"hello\n\n",
+            b"Content-Type: text/plain\n",
+            b"Content-Type: text/plain\nbody",
+            b" folded: x\n\n",
+            b"a b: c\n\n",
+            b": c\n\n",
+            b"A: b\rc\n\n",
+            b"A: b\0c\n\n",
+            b"Status: 99 x\n\n",
+            b"Status: 101 x\n\n",
+            b"Status: x\n\n",
+            b"WS-To: nobody\n\n",
+            b"WS-Join: a\n\n",
+            b"WS-Close: 1005\n\n",
+        ] {
+            assert!(
+                Reply::parse(bad).is_err(),
+                "{:?}",
+                bad.escape_ascii().to_string()
+            );
+        }
+        let long = [&b"A: "[..], &[b'x'; REPLY_HEAD], b"\n\n"].concat();
+        assert!(Reply::parse(&long).is_err());
+    }
+
+    #[test]
+    fn verdicts() {
+        let verdict = |output: &str| match Reply::parse(output.as_bytes()).unwrap().verdict() {
+            Verdict::Accept => "accept".to_owned(),
+            Verdict::NoOpinion => "none".to_owned(),
+            Verdict::Refuse(bytes) => String::from_utf8(bytes).unwrap(),
+        };
+        assert_eq!(verdict(""), "accept");
+        assert_eq!(verdict("Status: 204 x\n\n"), "accept");
+        assert_eq!(verdict("Status: 405 x\nAllow: POST\n\nno"), "none");
+        assert!(verdict("Status: 405 x\nWS-State: y\n\nno").starts_with("HTTP/1.1 405 x\r\n"));
+        assert!(verdict("Location: /login\n\n").starts_with("HTTP/1.1 302 Found\r\n"));
+        let refusal =
+            verdict("Status: 403\nX-A: b\nConnection: keep-alive\nContent-Length: 9\n\nno");
+        assert_eq!(
+            refusal,
+            "HTTP/1.1 403 Forbidden\r\nX-A: b\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+        );
+    }
+
+    #[test]
+    fn what_goes_into_the_101() {
+        let output = "Set-Cookie: a=1\nContent-Language: de\nSec-WebSocket-Accept: x\nUpgrade: h2c\n\
+            Location: /x\nProxy-Authenticate: x\nX-Mine: y\nStatus: 200\nWS-State: z\n\n";
+        let reply = Reply::parse(output.as_bytes()).unwrap();
+        let names: Vec<_> = reply
+            .switching_fields()
+            .into_iter()
+            .map(|(n, _)| n)
+            .collect();
+        assert_eq!(names, ["Set-Cookie", "X-Mine"]);
+    }
+
+    #[test]
+    fn warnings_do_not_fail() {
+        let output = format!("WS-State: {}\nWS-Later: x\n\n", "s".repeat(STATE + 1));
+        let reply = Reply::parse(output.as_bytes()).unwrap();
+        assert_eq!((reply.state, reply.warnings.len()), (None, 2));
+    }
+}

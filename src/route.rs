@@ -1,0 +1,96 @@
+//! Routes: which path of a request names which program.
+
+use crate::limits::ROUTE;
+use crate::target::name_byte;
+
+/// A route: `/` and segments of `[A-Za-z0-9._-]` without a leading dot. So no `..`, no
+/// `%2F`, no `//`, no trailing slash.
+pub fn valid(route: &str) -> bool {
+    route.len() <= ROUTE
+        && route
+            .strip_prefix('/')
+            .is_some_and(|rest| rest.split('/').all(segment))
+}
+
+fn segment(segment: &str) -> bool {
+    !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(name_byte)
+}
+
+/// The route of a hand-off by the program's name: `nph-ws` routes by PATH_INFO, any other
+/// `nph-NAME` is `/NAME` + PATH_INFO and reaches nothing outside `/NAME`, so that a web
+/// server's access rule on that one program holds. None: no route.
+pub fn of_handoff(program: &str, path_info: &str) -> Option<String> {
+    let name = program.strip_prefix("nph-")?;
+    if !path_info.is_empty() && !path_info.starts_with('/') {
+        return None;
+    }
+    let route = match name {
+        "ws" => path_info.to_owned(),
+        _ => format!("/{name}{path_info}"),
+    };
+    valid(&route).then_some(route)
+}
+
+/// The route of a request target on `--listen` (RFC 9112 §3.2, origin form), and its query.
+pub fn of_target(target: &str) -> Option<(String, &str)> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    valid(path).then(|| (path.to_owned(), query))
+}
+
+/// The prefixes of a route, shortest first, each with the rest behind it:
+/// `/a/b` gives (`/a`, `/b`), (`/a/b`, ``).
+pub fn prefixes(route: &str) -> impl Iterator<Item = (&str, &str)> {
+    let slashes = route.match_indices('/').map(|(i, _)| i).skip(1);
+    slashes.chain([route.len()]).map(|i| route.split_at(i))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handoff_routes() {
+        assert_eq!(
+            of_handoff("nph-ws", "/chat/room").as_deref(),
+            Some("/chat/room")
+        );
+        assert_eq!(of_handoff("nph-chat", "").as_deref(), Some("/chat"));
+        assert_eq!(
+            of_handoff("nph-chat", "/room").as_deref(),
+            Some("/chat/room")
+        );
+        for (program, path_info) in [
+            ("nph-ws", ""),
+            ("nph-ws", "/"),
+            ("nph-ws", "chat"),
+            ("nph-ws", "/chat/"),
+            ("nph-ws", "//chat"),
+            ("nph-ws", "/../etc"),
+            ("nph-ws", "/.hidden"),
+            ("nph-ws", "/a%2Fb"),
+            ("nph-ws", "/a b"),
+            ("nph-ws", "/a\0b"),
+            ("nph-admin", "x"),
+            ("nph-admin", "/../chat"),
+            ("nph-", ""),
+            ("nph-..", ""),
+            ("ws", "/chat"),
+        ] {
+            assert_eq!(
+                of_handoff(program, path_info),
+                None,
+                "{program} {path_info}"
+            );
+        }
+        assert_eq!(
+            of_handoff("nph-ws", &format!("/{}", "x".repeat(ROUTE))),
+            None
+        );
+    }
+
+    #[test]
+    fn prefixes_shortest_first() {
+        let all: Vec<_> = prefixes("/a/b/c").collect();
+        assert_eq!(all, [("/a", "/b/c"), ("/a/b", "/c"), ("/a/b/c", "")]);
+    }
+}

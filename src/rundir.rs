@@ -1,0 +1,203 @@
+//! The run folder: where the daemon and the small programs meet.
+
+use crate::config::DEFAULT_RUN;
+use crate::sys::{Environment, FileType, Open, Sys};
+use log::{info, warn};
+use std::io::ErrorKind;
+
+/// The run folder's paths.
+#[derive(Clone, Debug)]
+pub struct RunDir(String);
+
+/// What the daemon holds of it.
+pub struct Held<S: Sys> {
+    /// Hand-off records arrive here.
+    pub handoff: S::Fd,
+    /// The FIFO, open for both.
+    pub outbox: S::Fd,
+    /// The pid file's lock: the test for a live daemon.
+    pub lock: S::Fd,
+}
+
+impl RunDir {
+    /// A run folder at an absolute path.
+    pub fn new(path: &str) -> RunDir {
+        RunDir(path.trim_end_matches('/').to_owned())
+    }
+
+    /// Where a small program finds it: WS2CGI_RUN, else a one-line file `.ws2cgi` in the
+    /// folder it was called from (`called_as` is argv\[0\]: the link's folder, not the flashed
+    /// binary's) or, as a CGI program, in the working folder (boa gives CGI programs no
+    /// environment of yours), else the default.
+    pub fn find<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> RunDir {
+        let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        if let Some(run) = variable("WS2CGI_RUN").and_then(|v| v.to_str()) {
+            return RunDir::new(run);
+        }
+        let mut places = Vec::new();
+        if let Some((folder, _)) = called_as.rsplit_once('/') {
+            places.push(format!("{folder}/.ws2cgi"));
+        }
+        if variable("GATEWAY_INTERFACE").is_some() {
+            places.push(".ws2cgi".to_owned());
+        }
+        let found = places.iter().find_map(|place| first_line(sys, place));
+        RunDir::new(found.as_deref().unwrap_or(DEFAULT_RUN))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+    /// The hand-off socket.
+    pub fn handoff(&self) -> String {
+        format!("{}/handoff.sock", self.0)
+    }
+    /// The FIFO.
+    pub fn outbox(&self) -> String {
+        format!("{}/outbox", self.0)
+    }
+    /// A file of the spool folder, or the folder itself.
+    pub fn spool(&self, name: &str) -> String {
+        format!("{}/spool/{name}", self.0)
+    }
+    /// status.json, and the name it is written under before.
+    pub fn status(&self) -> (String, String) {
+        (
+            format!("{}/status.json", self.0),
+            format!("{}/.status.json.new", self.0),
+        )
+    }
+    /// The pid file.
+    pub fn pid(&self) -> String {
+        format!("{}/pid", self.0)
+    }
+    /// The token of ws-push, if any.
+    pub fn token(&self) -> String {
+        format!("{}/token", self.0)
+    }
+
+    /// Makes the folder ready for one daemon. The error is one line that names the cure.
+    pub fn prepare<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<Held<S>, String> {
+        let at = |path: &str| {
+            let path = path.to_owned();
+            move |e: std::io::Error| format!("cannot use {path}: {e}")
+        };
+        let folder = self.path();
+        match sys.make_dir(folder) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                if sys.stat(folder).map_err(at(folder))?.file_type != FileType::Folder {
+                    return Err(format!("{folder} is no folder; choose another --run"));
+                }
+            }
+            result => result.map_err(|e| {
+                format!(
+                    "cannot make the run folder {folder}: {e} (make it, or choose another --run)"
+                )
+            })?,
+        }
+        sys.set_access(folder, owner, 0o710).map_err(|e| {
+            format!("cannot own the run folder {folder}: {e} (give it to this user, or choose another --run)")
+        })?;
+        let lock = self.lock(sys, owner)?;
+        self.prepare_spool(sys, owner)?;
+        let outbox = self.prepare_outbox(sys, owner)?;
+
+        let path = self.handoff();
+        // Whoever bound it is gone: the lock is ours.
+        match sys.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(at(&path)(e)),
+            _ => {}
+        }
+        let handoff = sys.bind_handoff(&path).map_err(at(&path))?;
+        sys.set_access(&path, owner, 0o660).map_err(at(&path))?;
+        Ok(Held {
+            handoff,
+            outbox,
+            lock,
+        })
+    }
+
+    fn lock<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
+        let path = self.pid();
+        let fail = |e| format!("cannot use {path}: {e}");
+        let lock = sys.open(&path, Open::Lock).map_err(fail)?;
+        if !sys.lock(&lock).map_err(fail)? {
+            let folder = self.path();
+            return Err(format!(
+                "another ws2cgi serves {folder}; stop it, or choose another --run"
+            ));
+        }
+        sys.truncate(&lock).map_err(fail)?;
+        sys.write(&lock, format!("{}\n", sys.pid()).as_bytes())
+            .map_err(fail)?;
+        sys.set_access(&path, owner, 0o644).map_err(fail)?;
+        Ok(lock)
+    }
+
+    fn prepare_spool<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<(), String> {
+        let path = format!("{}/spool", self.path());
+        let fail = |e| format!("cannot use {path}: {e}");
+        match sys.make_dir(&path) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(fail(e)),
+            _ => {}
+        }
+        if sys.lstat(&path).map_err(fail)?.file_type != FileType::Folder {
+            return Err(format!("{path} is no folder; remove it"));
+        }
+        // Sticky and without r: writers can't list, nor take each other's files.
+        sys.set_access(&path, owner, 0o3730).map_err(fail)?;
+        let names = sys.list(&path).map_err(fail)?;
+        let gone = names
+            .iter()
+            .filter(|name| sys.unlink(&self.spool(name)).is_ok())
+            .count();
+        if gone > 0 {
+            info!("{gone} old files removed from {path}");
+        }
+        Ok(())
+    }
+
+    fn prepare_outbox<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
+        let path = self.outbox();
+        let fail = |e| format!("cannot use {path}: {e}");
+        match sys.lstat(&path).map(|stat| stat.file_type) {
+            // Kept, so that writers who wait in it go on.
+            Ok(FileType::Fifo) => {}
+            Ok(FileType::Regular) => {
+                warn!(
+                    "{path} was a regular file, made by a writer before the first start; replaced"
+                );
+                sys.unlink(&path).map_err(fail)?;
+                sys.make_fifo(&path).map_err(fail)?;
+            }
+            Ok(_) => return Err(format!("{path} is no FIFO; remove it")),
+            Err(e) if e.kind() == ErrorKind::NotFound => sys.make_fifo(&path).map_err(fail)?,
+            Err(e) => return Err(fail(e)),
+        }
+        sys.set_access(&path, owner, 0o620).map_err(fail)?;
+        let outbox = sys.open(&path, Open::Fifo).map_err(fail)?;
+        match sys.fstat(&outbox).map_err(fail)?.file_type {
+            FileType::Fifo => Ok(outbox),
+            _ => Err(format!("{path} is no FIFO; remove it")),
+        }
+    }
+
+    /// What an ended daemon leaves: the FIFO, so that waiting writers go on with the next.
+    pub fn leave<S: Sys>(&self, sys: &S) {
+        for path in [self.handoff(), self.pid()] {
+            // Gone already, or the folder is: nothing to mend at the end.
+            let _ = sys.unlink(&path);
+        }
+    }
+}
+
+/// The first line of a small file, without blanks around it.
+pub fn first_line<S: Sys>(sys: &S, path: &str) -> Option<String> {
+    let file = sys.open(path, Open::Read).ok()?;
+    let mut buf = [0; 512];
+    let len = sys.read(&file, &mut buf).ok()?;
+    let text = core::str::from_utf8(&buf[..len]).ok()?;
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}

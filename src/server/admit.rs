@@ -1,0 +1,345 @@
+//! Newcomers: hand-off records, connections on `--listen`, and the decision who gets in.
+
+use super::Server;
+use crate::client::{Client, Request};
+use crate::event::request_variables;
+use crate::handoff::Record;
+use crate::handshake;
+use crate::head::{self, Head};
+use crate::http::Refusal;
+use crate::limits::{
+    ADMISSIONS_PER_TURN, CLOSE_TIMEOUT, CONNECTION_CHARGE, HANDOFF_RECORD, HEAD_TIMEOUT, REFUSALS,
+};
+use crate::memory::Charge;
+use crate::queue::Queue;
+use crate::route;
+use crate::sys::{Datagram, FileType, Kind, Sys};
+use crate::target::Id;
+use crate::variables::Variables;
+use crate::wire::{Farewell, Wire};
+use core::net::SocketAddr;
+use core::time::Duration;
+use log::{debug, error, info, warn};
+use std::io::ErrorKind;
+
+/// A connection on `--listen` whose request head is not complete.
+pub struct Newcomer<F> {
+    wire: Wire<F>,
+    remote: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    head: Vec<u8>,
+    deadline: Duration,
+}
+
+impl<F> Newcomer<F> {
+    pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize) {
+        self.wire.watch(sys, token, true, false);
+    }
+
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+}
+
+/// A request that has come in whole, whichever way.
+struct Arrival<F> {
+    wire: Wire<F>,
+    route: Option<String>,
+    /// The URL path that leads to the handlers folder: `/cgi-bin/nph-ws`; empty on `--listen`.
+    base: String,
+    variables: Variables,
+    /// Bytes behind the head.
+    early: Vec<u8>,
+}
+
+impl<S: Sys> Server<S> {
+    /// Whether newcomers are let in, if only to be told 503. Otherwise they wait in the
+    /// kernel's queues.
+    pub(super) fn admitting(&self) -> bool {
+        let most = self.shared.config.max_connections;
+        let connected = self
+            .clients
+            .values()
+            .filter(|client| client.connected())
+            .count();
+        self.admit_again <= self.shared.now
+            && connected + self.newcomers.len() + self.farewells.len() < most + REFUSALS
+            // Those without a connection are owed their close event only.
+            && self.clients.len() < 2 * most
+    }
+
+    // ---- The hand-off
+
+    pub(super) fn take_handoffs(&mut self) {
+        let mut record = vec![0; HANDOFF_RECORD];
+        for _ in 0..ADMISSIONS_PER_TURN {
+            if !self.admitting() {
+                return;
+            }
+            let sys = &self.shared.sys;
+            // With none free, recvmsg would succeed and the descriptors be gone.
+            if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
+                return self.pause_admission();
+            }
+            let Some(socket) = &self.handoff else {
+                return;
+            };
+            match sys.receive(socket, &mut record) {
+                Ok(datagram) => {
+                    let bytes = &record[..datagram.len];
+                    match self.arrival(bytes, datagram) {
+                        Ok(arrival) => self.admit(arrival),
+                        Err((why, uid)) => {
+                            self.shared.counters.refused("record");
+                            let uid = uid.map_or("unknown".to_owned(), |uid| uid.to_string());
+                            warn!("hand-off record from uid {uid} refused: {why}");
+                        }
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) => {
+                    error!("hand-off socket: {e}");
+                    return self.pause_admission();
+                }
+            }
+        }
+    }
+
+    /// With no descriptor to be had, a readable socket would make the loop spin.
+    fn pause_admission(&mut self) {
+        self.admit_again = self.shared.now + Duration::from_millis(100);
+    }
+
+    fn arrival(
+        &self,
+        bytes: &[u8],
+        datagram: Datagram<S::Fd>,
+    ) -> Result<Arrival<S::Fd>, (&'static str, Option<u32>)> {
+        let uid = datagram.uid;
+        if datagram.truncated {
+            return Err(("it was cut off: too long, or too many descriptors", uid));
+        }
+        let record = Record::parse(bytes).map_err(|why| (why, uid))?;
+        let wire = self.wire_of(datagram.fds).map_err(|why| (why, uid))?;
+        debug!("hand-off from uid {uid:?} by {}", record.program);
+        let path_info = record.variables.text("PATH_INFO");
+        let script = record.variables.text("SCRIPT_NAME");
+        // boa 0.93 leaves PATH_INFO in SCRIPT_NAME.
+        let base = script.strip_suffix(path_info).unwrap_or(script).to_owned();
+        Ok(Arrival {
+            wire,
+            route: route::of_handoff(&record.program, path_info),
+            base: match record.program.as_str() {
+                "nph-ws" => base,
+                // Its name is the first segment of the route.
+                _ => base
+                    .rsplit_once("/nph-")
+                    .map_or(String::new(), |(b, _)| format!("{b}/nph-")),
+            },
+            variables: record.variables,
+            early: Vec::new(),
+        })
+    }
+
+    fn wire_of(&self, mut fds: Vec<S::Fd>) -> Result<Wire<S::Fd>, &'static str> {
+        let sys = &self.shared.sys;
+        let kind = |fd: &S::Fd| sys.adopt(fd).unwrap_or(Kind::Other);
+        let second = fds.pop();
+        let wire = match (fds.pop(), second) {
+            _ if !fds.is_empty() => return Err("it has more than two descriptors"),
+            (_, None) => return Err("it has no descriptor"),
+            (None, Some(fd)) => match kind(&fd) {
+                Kind::Stream { .. } => return Ok(Wire::Socket(fd)),
+                _ => return Err("its descriptor is no connected stream socket"),
+            },
+            (Some(from), Some(to)) => match (kind(&from), kind(&to)) {
+                (Kind::PipeReader, Kind::PipeWriter) => Wire::Pipes { from, to },
+                _ => return Err("its descriptors are not a pipe to read and one to write"),
+            },
+        };
+        let same = |fd| sys.fstat(fd).ok().map(|stat| stat.id) == Some(self.outbox.id(sys));
+        if same(wire.reader()) || same(wire.writer()) {
+            return Err("its descriptor is the outbox");
+        }
+        Ok(wire)
+    }
+
+    // ---- --listen
+
+    pub(super) fn take_connections(&mut self, listener: usize) {
+        for _ in 0..ADMISSIONS_PER_TURN {
+            if !self.admitting() {
+                return;
+            }
+            let sys = &self.shared.sys;
+            match sys.accept(&self.listeners[listener]) {
+                Ok(fd) => {
+                    let (remote, local) = match sys.kind(&fd) {
+                        Ok(Kind::Stream { remote, local }) => (remote, local),
+                        _ => (None, None),
+                    };
+                    self.newcomers.push(Some(Newcomer {
+                        wire: Wire::Socket(fd),
+                        remote,
+                        local,
+                        head: Vec::new(),
+                        deadline: self.shared.now + HEAD_TIMEOUT,
+                    }));
+                    self.hear_newcomer(self.newcomers.len() - 1);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                // It hung up while it waited for us.
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    warn!("--listen: {e}");
+                    return self.pause_admission();
+                }
+            }
+        }
+    }
+
+    pub(super) fn hear_newcomer(&mut self, i: usize) {
+        let Some(newcomer) = &mut self.newcomers[i] else {
+            return;
+        };
+        let shared = &mut self.shared;
+        match shared
+            .sys
+            .read(newcomer.wire.reader(), &mut shared.scratch[..])
+        {
+            Ok(count @ 1..) => newcomer.head.extend_from_slice(&shared.scratch[..count]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+            _ => {
+                self.newcomers[i] = None;
+                return;
+            }
+        }
+        let trust = shared.config.trust_forwarded;
+        let (len, route, variables) =
+            match head::parse(&newcomer.head, newcomer.remote, newcomer.local, trust) {
+                Head::Unfinished => return,
+                Head::Wrong(refusal) => return self.refuse_newcomer(i, &refusal),
+                Head::Whole {
+                    len,
+                    route,
+                    variables,
+                } => (len, route, variables),
+            };
+        let Some(mut newcomer) = self.newcomers[i].take() else {
+            return;
+        };
+        self.admit(Arrival {
+            wire: newcomer.wire,
+            route,
+            base: String::new(),
+            variables,
+            early: newcomer.head.split_off(len),
+        });
+    }
+
+    pub(super) fn expire_newcomers(&mut self) {
+        let late = Refusal::new(408, "slow", "408: the request head did not come in time");
+        for i in 0..self.newcomers.len() {
+            let deadline = self.newcomers[i].as_ref().map(Newcomer::deadline);
+            if deadline.is_some_and(|at| at <= self.shared.now) {
+                self.refuse_newcomer(i, &late);
+            }
+        }
+    }
+
+    pub(super) fn refuse_newcomer(&mut self, i: usize, refusal: &Refusal) {
+        if let Some(newcomer) = self.newcomers[i].take() {
+            self.refuse(newcomer.wire, refusal, "?");
+        }
+    }
+
+    // ---- Both ways
+
+    fn admit(&mut self, arrival: Arrival<S::Fd>) {
+        let remote = arrival.variables.text("REMOTE_ADDR").to_owned();
+        let (request, charge) = match self.decide(&arrival) {
+            Ok(decided) => decided,
+            Err(refusal) => return self.refuse(arrival.wire, &refusal, &remote),
+        };
+        self.count += 1;
+        let id = Id {
+            boot: self.boot,
+            number: self.count,
+        };
+        let Arrival { wire, early, .. } = arrival;
+        let client = Client::new(&mut self.shared, id, request, wire, &early, charge);
+        self.clients.insert(id.number, client);
+    }
+
+    fn decide(&self, arrival: &Arrival<S::Fd>) -> Result<(Request, Charge), Refusal> {
+        let connected = self
+            .clients
+            .values()
+            .filter(|client| client.connected())
+            .count();
+        // This one is no newcomer any more.
+        let newcomers = self.newcomers.iter().flatten().count();
+        if connected + newcomers >= self.shared.config.max_connections {
+            return Err(Refusal::busy("full", "503: all connections are taken"));
+        }
+        let accept = handshake::check(&arrival.variables, &self.shared.config.origins)?;
+        let not_found = || Refusal::new(404, "route", "404: no event program there");
+        let route = arrival.route.as_deref().ok_or_else(not_found)?;
+        let (program, path_info) = self.find(route)?;
+        let path = format!("{}{program}", self.shared.config.handlers);
+        let script = match arrival.base.strip_suffix("/nph-") {
+            // `/cgi-bin/nph-` and `/chat` make `/cgi-bin/nph-chat`.
+            Some(_) => format!("{}{}", arrival.base, &program[1..]),
+            None => format!("{}{program}", arrival.base),
+        };
+        let variables = request_variables(arrival.variables.clone(), &script, path_info);
+        let charge = self
+            .shared
+            .memory
+            .inbound(variables.bytes() + CONNECTION_CHARGE);
+        let charge = charge.ok_or_else(|| Refusal::busy("memory", "503: --memory is used up"))?;
+        let request = Request {
+            route: route.to_owned(),
+            program: program.to_owned(),
+            path,
+            variables,
+            accept,
+        };
+        Ok((request, charge))
+    }
+
+    /// The program of a route: its longest existing prefix, and the rest. Links are
+    /// followed: they are the owner's choice.
+    fn find<'a>(&self, route: &'a str) -> Result<(&'a str, &'a str), Refusal> {
+        for (prefix, rest) in route::prefixes(route) {
+            let path = format!("{}{prefix}", self.shared.config.handlers);
+            match self.shared.sys.stat(&path).map(|stat| stat.file_type) {
+                Ok(FileType::Folder) => {}
+                Ok(FileType::Regular) if self.shared.sys.executable(&path) => {
+                    return Ok((prefix, rest));
+                }
+                Ok(FileType::Regular) => {
+                    warn!("{path} is not executable");
+                    let text = "403: the event program is not executable";
+                    return Err(Refusal::new(403, "not-executable", text));
+                }
+                _ => break,
+            }
+        }
+        Err(Refusal::new(404, "route", "404: no event program there"))
+    }
+
+    fn refuse(&mut self, wire: Wire<S::Fd>, refusal: &Refusal, remote: &str) {
+        let shared = &mut self.shared;
+        shared.counters.refused(refusal.cause);
+        match refusal.cause {
+            // The owner's to mend.
+            "host" => warn!("{remote}: {}", refusal.text),
+            _ => info!("{remote}: {}", refusal.text),
+        }
+        let mut queue = Queue::new(0);
+        queue.push_control(refusal.to_bytes());
+        self.farewells
+            .push(Farewell::new(wire, queue, shared.now + CLOSE_TIMEOUT));
+    }
+}

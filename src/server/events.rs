@@ -1,0 +1,418 @@
+//! Events: which one runs next, and what its program's reply changes.
+
+use super::Server;
+use super::deliver::{Blocked, Delivery};
+use crate::client::{Client, Task};
+use crate::close::{By, Close};
+use crate::event::Kind;
+use crate::http::Refusal;
+use crate::job::{Fault, Job};
+use crate::limits::KILL_GRACE;
+use crate::reply::{Message, Reply, Verdict};
+use crate::sys::{Program, Sys};
+use crate::target::Target;
+use log::{debug, error, warn};
+
+/// A reply that is being carried out.
+pub struct Answering {
+    number: u64,
+    kind: Kind,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its outbox lines come first: all that was written until `mark`.
+    Behind {
+        mark: u64,
+        outcome: Result<Reply, Fault>,
+    },
+    /// Its message waits for memory.
+    Unpaid {
+        target: Target,
+        message: Message,
+        rest: Rest,
+    },
+    /// Its message waits for room in a queue.
+    Delivering { delivery: Delivery, rest: Rest },
+    /// Its message is on its way.
+    Delivered(Rest),
+}
+
+/// What comes after the message.
+struct Rest {
+    leave: Vec<String>,
+    close: Option<Close>,
+}
+
+impl<S: Sys> Server<S> {
+    // ---- Launching
+
+    /// Starts the events that wait, oldest first, while there are job slots. While others
+    /// wait, one program holds all slots but one, so that a hung one can't stop the rest.
+    pub(super) fn launch(&mut self) {
+        while self.slots_in_use() < self.shared.config.jobs {
+            let Some((number, ticket)) = self.next_event() else {
+                return;
+            };
+            if !self.start(number, ticket) {
+                return;
+            }
+        }
+    }
+
+    /// Jobs, and replies whose output is not part of the account yet.
+    fn slots_in_use(&self) -> usize {
+        let holds = |a: &&Answering| matches!(a.stage, Stage::Behind { .. } | Stage::Unpaid { .. });
+        self.jobs.len() + self.answers.iter().filter(holds).count()
+    }
+
+    fn next_event(&self) -> Option<(u64, u64)> {
+        let most = (self.shared.config.jobs - 1).max(1);
+        let crowded = |program: &str| {
+            self.jobs
+                .iter()
+                .filter(|job| job.program == program)
+                .count()
+                >= most
+        };
+        let waiting = |client: &Client<S::Fd>| client.ticket().map(|t| (client.id.number, t));
+        let all = || {
+            self.clients
+                .values()
+                .filter(|client| client.ticket().is_some())
+        };
+        let first = all().min_by_key(|client| client.ticket())?;
+        let others = all().any(|client| client.request.program != first.request.program);
+        if !others {
+            return waiting(first);
+        }
+        let free = all().filter(|client| !crowded(&client.request.program));
+        free.min_by_key(|client| client.ticket()).and_then(waiting)
+    }
+
+    /// False: nothing can be started now.
+    fn start(&mut self, number: u64, ticket: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return false;
+        };
+        let Some(task) = client.start() else {
+            return false;
+        };
+        let kind = task.kind();
+        let env = client.environment(&task, &self.run.outbox());
+        let program = Program {
+            path: &client.request.path,
+            env: &env,
+            stdin: matches!(task, Task::Message(..)),
+        };
+        debug!("{} {}: {}", client.id, client.request.program, kind.name());
+        let shared = &mut self.shared;
+        let child = match shared.sys.spawn(&program) {
+            Ok(child) => child,
+            // What is short (memory, processes, descriptors) comes back as jobs end.
+            Err(e) if !self.jobs.is_empty() => {
+                warn!(
+                    "{} {}: not started yet: {e}",
+                    client.id, client.request.program
+                );
+                client.put_back(ticket, task);
+                return false;
+            }
+            Err(e) => {
+                self.event_done(number, kind, Err(Fault::Launch(e.to_string())));
+                self.settle();
+                return true;
+            }
+        };
+        let payload = match task {
+            Task::Message(_, payload) => Some(payload),
+            Task::Open | Task::Close => None,
+        };
+        let (config, program) = (&shared.config, &client.request.program);
+        let mut deadline = shared.now + config.event_timeout;
+        if let Some(end) = self.stopping {
+            deadline = deadline.min(end.saturating_sub(KILL_GRACE));
+        }
+        let mut job = Job::new(
+            client.id,
+            kind,
+            program,
+            child,
+            payload,
+            config.max_reply,
+            deadline,
+        );
+        job.feed(&shared.sys);
+        self.jobs.push(job);
+        true
+    }
+
+    // ---- Ending
+
+    /// Takes the jobs whose program has exited.
+    pub(super) fn collect_jobs(&mut self) {
+        let mut i = 0;
+        while i < self.jobs.len() {
+            if !self.jobs[i].exited(&self.shared.sys) {
+                i += 1;
+                continue;
+            }
+            let job = self.jobs.remove(i);
+            let (number, kind) = (job.client.number, job.kind);
+            let output = job.finish(&self.shared.sys, &mut self.shared.scratch[..]);
+            let outcome = output.and_then(|o| Reply::parse(&o).map_err(Fault::Malformed));
+            self.event_done(number, kind, outcome);
+        }
+    }
+
+    fn event_done(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.replying();
+        }
+        let mark = self.outbox.mark(&self.shared.sys);
+        self.answers.push(Answering {
+            number,
+            kind,
+            stage: Stage::Behind { mark, outcome },
+        });
+    }
+
+    /// Carries out replies as far as they go. True: something was done.
+    pub(super) fn carry_out_answers(&mut self) -> bool {
+        let mut moved = false;
+        for mut answer in core::mem::take(&mut self.answers) {
+            loop {
+                match self.carry_out(answer) {
+                    Step::Done => moved = true,
+                    Step::On(next) => {
+                        moved = true;
+                        answer = next;
+                        continue;
+                    }
+                    Step::Waits(same) => self.answers.push(same),
+                }
+                break;
+            }
+        }
+        moved
+    }
+
+    fn carry_out(&mut self, answer: Answering) -> Step {
+        let Answering {
+            number,
+            kind,
+            stage,
+        } = answer;
+        let at = |stage| Answering {
+            number,
+            kind,
+            stage,
+        };
+        match stage {
+            Stage::Behind { mark, outcome } => {
+                if !self.outbox.carried_out(mark) {
+                    return Step::Waits(at(Stage::Behind { mark, outcome }));
+                }
+                match self.begin(number, kind, outcome) {
+                    Some(stage) => Step::On(at(stage)),
+                    None => Step::Done,
+                }
+            }
+            Stage::Unpaid {
+                target,
+                message,
+                rest,
+            } => {
+                let Message { opcode, payload } = message;
+                match self.frame(opcode, payload) {
+                    Ok(frame) => {
+                        let delivery = Delivery { target, frame };
+                        Step::On(at(Stage::Delivering { delivery, rest }))
+                    }
+                    Err(payload) => {
+                        let message = Message { opcode, payload };
+                        Step::Waits(at(Stage::Unpaid {
+                            target,
+                            message,
+                            rest,
+                        }))
+                    }
+                }
+            }
+            Stage::Delivering { delivery, rest } => match self.deliver(&delivery) {
+                Ok(()) => Step::On(at(Stage::Delivered(rest))),
+                Err(Blocked) => Step::Waits(at(Stage::Delivering { delivery, rest })),
+            },
+            Stage::Delivered(rest) => {
+                self.complete(number, kind, rest);
+                Step::Done
+            }
+        }
+    }
+
+    /// Join and state, after the verdict of an open event. None: that is all.
+    fn begin(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) -> Option<Stage> {
+        let client = self.clients.get(&number)?;
+        let (id, program) = (client.id, client.request.program.clone());
+        let mut reply = match outcome.and_then(|reply| checked(reply, kind)) {
+            Ok(reply) => reply,
+            Err(fault) => {
+                error!("{id} {program}: {} event failed: {fault}", kind.name());
+                self.shared.counters.event(kind.name(), true);
+                self.failed(number, kind, &fault);
+                return None;
+            }
+        };
+        for warning in &reply.reply.warnings {
+            warn!("{id} {program}: {warning}");
+        }
+        let failed = kind != Kind::Open && reply.reply.failed();
+        if failed {
+            let (status, phrase) = reply.reply.status.clone().unwrap_or_default();
+            error!(
+                "{id} {program}: {} event failed: Status {status} {phrase}",
+                kind.name()
+            );
+        }
+        self.shared.counters.event(kind.name(), failed);
+        if kind == Kind::Open && !self.verdict(number, &mut reply.reply) {
+            return None;
+        }
+        if failed {
+            let close_on_error = self.shared.config.close_on_error && kind == Kind::Message;
+            let error = close_on_error.then(|| Close::new(1011, "event failed"));
+            let rest = Rest {
+                leave: Vec::new(),
+                close: reply.reply.close.or(error),
+            };
+            return Some(Stage::Delivered(rest));
+        }
+        let Checked { reply, message } = reply;
+        for room in &reply.join {
+            self.join(number, room);
+        }
+        if let (Some(client), Some(state)) = (self.clients.get_mut(&number), reply.state) {
+            client.set_state(state);
+        }
+        let rest = Rest {
+            leave: reply.leave,
+            close: reply.close,
+        };
+        let target = match (reply.to, kind) {
+            (None, Kind::Message) => Some(Target::connection(id)),
+            (to, _) => to,
+        };
+        Some(match (target, message) {
+            (Some(target), Some(message)) => Stage::Unpaid {
+                target,
+                message,
+                rest,
+            },
+            _ => Stage::Delivered(rest),
+        })
+    }
+
+    /// What becomes of the connection when its event has failed.
+    fn failed(&mut self, number: u64, kind: Kind, fault: &Fault) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        let shared = &mut self.shared;
+        match kind {
+            Kind::Open => {
+                let refusal = match fault {
+                    Fault::Timeout => {
+                        Refusal::new(504, "program", "504: the event program took too long")
+                    }
+                    _ => Refusal::new(502, "program", "502: the event program failed"),
+                };
+                shared.counters.refused(refusal.cause);
+                client.refuse(refusal.to_bytes(), shared);
+            }
+            Kind::Message => {
+                if shared.config.close_on_error {
+                    client.close(&Close::new(1011, "event failed"), By::Error, shared);
+                }
+                client.resume(shared);
+            }
+            Kind::Close => client.over(),
+        }
+    }
+
+    /// The open program's word. False: there is nothing more to do with its reply.
+    fn verdict(&mut self, number: u64, reply: &mut Reply) -> bool {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return false;
+        };
+        let shared = &mut self.shared;
+        match reply.verdict() {
+            Verdict::Refuse(answer) => {
+                shared.counters.refused("program");
+                client.refuse(answer, shared);
+                false
+            }
+            Verdict::NoOpinion => {
+                client.accept(None, shared);
+                client.resume(shared);
+                false
+            }
+            Verdict::Accept => match &reply.protocol {
+                Some(protocol) if !client.offered(protocol) => {
+                    let (id, program) = (client.id, &client.request.program);
+                    error!("{id} {program}: subprotocol {protocol} was not offered");
+                    let text = "502: the event program chose a subprotocol that was not offered";
+                    let refusal = Refusal::new(502, "subprotocol", text);
+                    shared.counters.refused(refusal.cause);
+                    client.accept_and_fail(refusal.to_bytes(), shared);
+                    false
+                }
+                _ => {
+                    client.accept(Some(reply), shared);
+                    true
+                }
+            },
+        }
+    }
+
+    /// Leave and close, after the message; then the next event may come.
+    fn complete(&mut self, number: u64, kind: Kind, rest: Rest) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        for room in &rest.leave {
+            client.leave(room);
+        }
+        if let Some(close) = &rest.close {
+            client.close(close, By::Server, &mut self.shared);
+        }
+        match kind {
+            Kind::Open | Kind::Message => client.resume(&mut self.shared),
+            Kind::Close => client.over(),
+        }
+    }
+}
+
+/// What came of one step of an [`Answering`].
+enum Step {
+    Done,
+    On(Answering),
+    Waits(Answering),
+}
+
+/// A reply whose message can be sent.
+struct Checked {
+    reply: Reply,
+    message: Option<Message>,
+}
+
+/// Before anything of a reply is carried out: whether its message can be sent. The body of
+/// a refusal is no message, nor is that of an open or close event without WS-To.
+fn checked(mut reply: Reply, kind: Kind) -> Result<Checked, Fault> {
+    let refuses = matches!(reply.verdict(), Verdict::Refuse(_) | Verdict::NoOpinion);
+    let sends = reply.to.is_some() || kind == Kind::Message;
+    let message = match sends && !refuses {
+        true => reply.take_message().map_err(Fault::Malformed)?,
+        false => None,
+    };
+    Ok(Checked { reply, message })
+}

@@ -1,0 +1,463 @@
+//! The daemon: its tables, and the loop. One turn: build the poll set, wait, dispatch,
+//! expire, settle, launch, sweep. Nothing is freed while it is being walked over.
+
+mod admit;
+mod deliver;
+mod events;
+mod status;
+
+use crate::client::{Client, Shared};
+use crate::close::{By, Close};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::http::Refusal;
+use crate::job::Job;
+use crate::limits::{self, KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
+use crate::logging;
+use crate::memory::Memory;
+use crate::rundir::{Held, RunDir};
+use crate::sys::{Address, FileType, Interest, Ready, Sys};
+use crate::target::Boot;
+use crate::wire::Farewell;
+use admit::Newcomer;
+use core::time::Duration;
+use deliver::Outbox;
+use events::Answering;
+use log::{info, warn};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The daemon.
+pub struct Server<S: Sys> {
+    shared: Shared<S>,
+    run: RunDir,
+    boot: Boot,
+    /// Connections of this start.
+    count: u64,
+    started: Duration,
+    /// None: shutting down.
+    handoff: Option<S::Fd>,
+    listeners: Vec<S::Fd>,
+    /// The pid file's lock, for as long as we live.
+    _lock: S::Fd,
+    /// On `--listen`, before their request head is complete.
+    newcomers: Vec<Option<Newcomer<S::Fd>>>,
+    clients: BTreeMap<u64, Client<S::Fd>>,
+    /// Connections with only their last bytes to write.
+    farewells: Vec<Farewell<S::Fd>>,
+    jobs: Vec<Job<S::Fd>>,
+    /// Replies that are being carried out.
+    answers: Vec<Answering>,
+    outbox: Outbox<S::Fd>,
+    /// Connections that others wait for, in this turn.
+    in_the_way: BTreeSet<u64>,
+    /// No descriptor could be had: newcomers wait until then.
+    admit_again: Duration,
+    /// When a shutdown ends.
+    stopping: Option<Duration>,
+    status: status::Writer,
+}
+
+/// What a place in the poll set belongs to.
+#[derive(Clone, Copy)]
+enum Token {
+    Handoff,
+    Listener(usize),
+    Newcomer(usize),
+    Client(u64),
+    Farewell(usize),
+    Outbox,
+    Stdin(usize),
+    Stdout(usize),
+    Stderr(usize),
+}
+
+/// Serves until SIGTERM. The error is one line: why the daemon could not start, or go on.
+pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
+    make_absolute(&sys, &mut config)?;
+    match sys.stat(&config.handlers) {
+        Ok(stat) if stat.file_type == FileType::Folder => {}
+        Ok(_) => return Err(format!("--handlers {} is no folder", config.handlers)),
+        Err(e) => return Err(format!("--handlers {}: {e}", config.handlers)),
+    }
+    fit_descriptors(&sys, &mut config)?;
+    let owner = owner(&sys, &config)?;
+    let run = RunDir::new(&config.run);
+    let held = run.prepare(&sys, owner)?;
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        listeners.push(listen(&sys, address, owner)?);
+    }
+    if let Some((uid, gid)) = owner {
+        sys.become_user(uid, gid)
+            .map_err(|e| format!("cannot become the user of --user: {e}"))?;
+    }
+    sys.catch_signals()
+        .map_err(|e| format!("cannot catch signals: {e}"))?;
+    let ready = config.ready_fd;
+    let mut server = Server::new(sys, config, run, held, listeners);
+    server.announce(ready)?;
+    server.run()
+}
+
+fn make_absolute<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let unix = config
+        .listen
+        .iter_mut()
+        .filter_map(|address| match address {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) => None,
+        });
+    for path in [&mut config.handlers, &mut config.run]
+        .into_iter()
+        .chain(unix)
+    {
+        if !path.starts_with('/') {
+            let here = sys
+                .current_dir()
+                .map_err(|e| format!("the working folder: {e}"))?;
+            *path = format!("{here}/{path}");
+        }
+        while path.len() > 1 && path.ends_with('/') {
+            path.pop();
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors are budgeted beforehand: with none free, a hand-off would be lost, as
+/// recvmsg then succeeds without its descriptor.
+fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let limit = sys.descriptor_limit();
+    let fixed = limits::FIXED_DESCRIPTORS
+        + config.listen.len()
+        + config.jobs * limits::DESCRIPTORS_PER_JOB
+        + limits::REFUSALS * limits::DESCRIPTORS_PER_CONNECTION;
+    let fits = limit.saturating_sub(fixed) / limits::DESCRIPTORS_PER_CONNECTION;
+    if fits == 0 {
+        return Err(format!(
+            "a limit of {limit} descriptors is too low: {fixed} are needed beside those of \
+             connections (raise ulimit -n, or lower --jobs)"
+        ));
+    }
+    if fits < config.max_connections {
+        warn!("--max-connections lowered to {fits}: the limit is {limit} descriptors (ulimit -n)");
+        config.max_connections = fits;
+    }
+    Ok(())
+}
+
+fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String> {
+    if config.user.is_none() && config.group.is_none() {
+        return Ok(None);
+    }
+    let (mut uid, mut gid) = sys.identity();
+    if let Some(name) = &config.user {
+        (uid, gid) = sys.user(name).map_err(|e| format!("--user {name}: {e}"))?;
+    }
+    if let Some(name) = &config.group {
+        gid = sys
+            .group(name)
+            .map_err(|e| format!("--group {name}: {e}"))?;
+    }
+    Ok(Some((uid, gid)))
+}
+
+fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
+    let fail = |e| format!("--listen {address}: {e}");
+    if let Address::Unix(path) = address {
+        // Left by a daemon that was killed; a live one has the run folder's lock.
+        if sys
+            .lstat(path)
+            .is_ok_and(|stat| stat.file_type == FileType::Socket)
+        {
+            sys.unlink(path).map_err(fail)?;
+        }
+    }
+    let listener = sys.listen(address).map_err(fail)?;
+    if let Address::Unix(path) = address {
+        sys.set_access(path, owner, 0o660).map_err(fail)?;
+    }
+    Ok(listener)
+}
+
+impl<S: Sys> Server<S> {
+    fn new(sys: S, config: Config, run: RunDir, held: Held<S>, listeners: Vec<S::Fd>) -> Server<S> {
+        let seed = sys.seed();
+        let boot = Boot(u64::from_le_bytes(core::array::from_fn(|i| seed[i])));
+        let now = sys.now();
+        let memory = Memory::new(config.memory, config.set_aside(), config.for_outbound());
+        Server {
+            status: status::Writer::new(config.status),
+            shared: Shared {
+                sys,
+                config,
+                memory,
+                counters: Counters::default(),
+                now,
+                scratch: Box::new([0; SCRATCH]),
+                tickets: 0,
+            },
+            run,
+            boot,
+            count: 0,
+            started: now,
+            handoff: Some(held.handoff),
+            listeners,
+            _lock: held.lock,
+            newcomers: Vec::new(),
+            clients: BTreeMap::new(),
+            farewells: Vec::new(),
+            jobs: Vec::new(),
+            answers: Vec::new(),
+            outbox: Outbox::new(held.outbox),
+            in_the_way: BTreeSet::new(),
+            admit_again: Duration::ZERO,
+            stopping: None,
+        }
+    }
+
+    fn announce(&self, ready_fd: Option<u32>) -> Result<(), String> {
+        let config = &self.shared.config;
+        info!(
+            target: logging::START,
+            "ws2cgi {} ready in {}: {} connections, {} jobs, {} bytes of memory",
+            env!("CARGO_PKG_VERSION"),
+            self.run.path(),
+            config.max_connections,
+            config.jobs,
+            config.memory
+        );
+        let Some(number) = ready_fd else {
+            return Ok(());
+        };
+        let sys = &self.shared.sys;
+        let ready = sys
+            .take_inherited(number)
+            .and_then(|fd| sys.write(&fd, b"\n"));
+        ready
+            .map(drop)
+            .map_err(|e| format!("--ready-fd {number}: {e}"))
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let mut ready = Vec::new();
+        while !self.ended() {
+            let watched = self.build_poll_set();
+            let deadline = self.deadline();
+            let signals = self.shared.sys.wait(deadline, &mut ready);
+            let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
+            self.shared.now = self.shared.sys.now();
+            let active = !ready.is_empty() || signals.child;
+
+            for ready in ready.drain(..) {
+                self.dispatch(watched[ready.token], ready);
+            }
+            if signals.child {
+                self.collect_jobs();
+            }
+            if signals.stop {
+                self.stop();
+            }
+            self.expire();
+            self.settle();
+            self.launch();
+            self.flush();
+            self.sweep();
+            self.write_status(active, signals.status);
+        }
+        self.leave();
+        Ok(())
+    }
+
+    fn build_poll_set(&mut self) -> Vec<Token> {
+        let mut watched = Vec::new();
+        let mut token = |t| {
+            watched.push(t);
+            watched.len() - 1
+        };
+        let admitting = self.admitting();
+        let sys = &mut self.shared.sys;
+        if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
+            sys.watch(handoff, token(Token::Handoff), Interest::Read);
+        }
+        for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
+            sys.watch(listener, token(Token::Listener(i)), Interest::Read);
+        }
+        for (i, newcomer) in self.newcomers.iter().enumerate() {
+            if let Some(newcomer) = newcomer {
+                newcomer.watch(sys, token(Token::Newcomer(i)));
+            }
+        }
+        if let Some(fifo) = self.outbox.wants_reading() {
+            sys.watch(fifo, token(Token::Outbox), Interest::Read);
+        }
+        for (&number, client) in &self.clients {
+            client.watch(sys, token(Token::Client(number)));
+        }
+        for (i, farewell) in self.farewells.iter().enumerate() {
+            farewell.watch(sys, token(Token::Farewell(i)));
+        }
+        for (i, job) in self.jobs.iter().enumerate() {
+            for (pipe, t, interest) in [
+                (job.stdin(), Token::Stdin(i), Interest::Write),
+                (job.stdout(), Token::Stdout(i), Interest::Read),
+                (job.stderr(), Token::Stderr(i), Interest::Read),
+            ] {
+                if let Some(pipe) = pipe {
+                    sys.watch(pipe, token(t), interest);
+                }
+            }
+        }
+        watched
+    }
+
+    /// The next moment at which something is due without anything happening.
+    fn deadline(&self) -> Option<Duration> {
+        let config = &self.shared.config;
+        let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
+        let clients = self
+            .clients
+            .values()
+            .filter_map(|client| client.deadline(config));
+        let farewells = self.farewells.iter().map(Farewell::deadline);
+        let jobs = self.jobs.iter().filter_map(Job::deadline);
+        let paused = Some(self.admit_again).filter(|at| *at > self.shared.now);
+        newcomers
+            .chain(clients)
+            .chain(farewells)
+            .chain(jobs)
+            .chain(paused)
+            .chain(self.stopping)
+            .chain(self.status.due())
+            .min()
+    }
+
+    fn dispatch(&mut self, token: Token, ready: Ready) {
+        let shared = &mut self.shared;
+        let (sys, scratch) = (&shared.sys, &mut shared.scratch[..]);
+        match token {
+            Token::Handoff => self.take_handoffs(),
+            Token::Listener(i) => self.take_connections(i),
+            Token::Newcomer(i) => self.hear_newcomer(i),
+            Token::Client(number) => {
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.ready(ready, shared);
+                }
+            }
+            Token::Farewell(i) => self.farewells[i].step(sys, scratch, shared.now),
+            Token::Outbox => self.outbox.read(sys, scratch),
+            Token::Stdin(i) => self.jobs[i].feed(sys),
+            Token::Stdout(i) => {
+                self.jobs[i].read_stdout(sys, scratch, READS_PER_TURN);
+            }
+            Token::Stderr(i) => self.jobs[i].read_stderr(sys, scratch, READS_PER_TURN),
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.shared.now;
+        for job in &mut self.jobs {
+            job.expire(&self.shared.sys, now);
+        }
+        for client in self.clients.values_mut() {
+            client.expire(&mut self.shared);
+        }
+        self.expire_newcomers();
+    }
+
+    /// Carries out outbox lines and replies until nothing moves, and notes who is in the way
+    /// of the rest.
+    fn settle(&mut self) {
+        loop {
+            self.in_the_way.clear();
+            let outbox = self.carry_out_outbox();
+            let answers = self.carry_out_answers();
+            if !outbox && !answers {
+                break;
+            }
+        }
+        for (number, client) in &mut self.clients {
+            client.held_up(self.in_the_way.contains(number), self.shared.now);
+        }
+    }
+
+    /// What this turn has put into queues goes out in this turn.
+    fn flush(&mut self) {
+        for client in self.clients.values_mut() {
+            client.flush(&mut self.shared);
+        }
+    }
+
+    fn sweep(&mut self) {
+        let shared = &mut self.shared;
+        let parted = self.clients.values_mut().filter_map(Client::farewell);
+        self.farewells.extend(parted);
+        for farewell in &mut self.farewells {
+            farewell.step(&shared.sys, &mut shared.scratch[..], shared.now);
+        }
+        self.farewells.retain(|farewell| !farewell.over());
+        self.clients.retain(|_, client| !client.finished());
+        self.newcomers.retain(Option::is_some);
+    }
+
+    // ---- The end
+
+    /// Stops taking, and closes everyone with 1001.
+    fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let end = self.shared.now + SHUTDOWN;
+        self.stopping = Some(end);
+        info!("shutting down");
+        self.handoff = None;
+        self.listeners.clear();
+        self.run.leave(&self.shared.sys);
+        let refusal = Refusal::busy("stopping", "503: the daemon is shutting down");
+        for i in 0..self.newcomers.len() {
+            self.refuse_newcomer(i, &refusal);
+        }
+        for client in self.clients.values_mut() {
+            if client.unstarted() {
+                self.shared.counters.refused(refusal.cause);
+                client.refuse(refusal.to_bytes(), &mut self.shared);
+            } else {
+                client.close(
+                    &Close::new(1001, "going away"),
+                    By::Server,
+                    &mut self.shared,
+                );
+            }
+        }
+        for job in &mut self.jobs {
+            job.hurry(end.saturating_sub(KILL_GRACE));
+        }
+    }
+
+    fn ended(&self) -> bool {
+        let Some(end) = self.stopping else {
+            return false;
+        };
+        let idle = self.clients.is_empty() && self.farewells.is_empty() && self.jobs.is_empty();
+        idle || end <= self.shared.now
+    }
+
+    fn leave(&mut self) {
+        let left = self
+            .clients
+            .values()
+            .filter(|client| client.owes_close())
+            .count();
+        if left > 0 {
+            self.shared.counters.closes_not_run += left as u64;
+            warn!("{left} close events not run: the {SHUTDOWN:?} of a shutdown are over");
+        }
+        let scratch = &mut self.shared.scratch[..];
+        for mut job in self.jobs.drain(..) {
+            job.end(&self.shared.sys, crate::job::Fault::Timeout);
+            // It has been killed: reaping does not wait long.
+            let _ = job.finish(&self.shared.sys, scratch);
+        }
+        self.write_status(true, true);
+    }
+}

@@ -1,0 +1,122 @@
+//! Waiting: ppoll(2), with the signals let in only while it waits, so that none is missed
+//! between a look at the flags and the wait, without a pipe to ourselves. ppoll and not
+//! poll: uClibc's poll on CPUs without that system call never reports a hang-up.
+
+use super::super::{Interest, Ready, Signals};
+use super::{check, process};
+use core::time::Duration;
+use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+static CHILD: AtomicBool = AtomicBool::new(false);
+static STOP: AtomicBool = AtomicBool::new(false);
+static STATUS: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note(signal: libc::c_int) {
+    match signal {
+        libc::SIGCHLD => CHILD.store(true, Relaxed),
+        libc::SIGUSR1 => STATUS.store(true, Relaxed),
+        _ => STOP.store(true, Relaxed),
+    }
+}
+
+/// The signals that have a handler in the daemon.
+pub const CAUGHT: [Signal; 4] = [
+    Signal::SIGCHLD,
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGUSR1,
+];
+
+pub fn ignore_sigpipe() {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: ignoring runs no code of ours. EINVAL is impossible for SIGPIPE.
+    let _ = unsafe { nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore) };
+}
+
+#[derive(Default)]
+pub struct Waiter {
+    polled: Vec<libc::pollfd>,
+    tokens: Vec<usize>,
+    /// The mask during a wait, once signals are caught.
+    mask: Option<SigSet>,
+}
+
+impl Waiter {
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        let ours: SigSet = CAUGHT.into_iter().collect();
+        let mut mask = ours.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        for signal in CAUGHT {
+            let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), ours);
+            // SAFETY: the handler stores to an atomic, nothing else.
+            unsafe { nix::sys::signal::sigaction(signal, &action) }?;
+            // A parent may have left it blocked.
+            mask.remove(signal);
+        }
+        self.mask = Some(mask);
+        Ok(())
+    }
+
+    pub fn watch(&mut self, fd: libc::c_int, token: usize, interest: Interest) {
+        let events = match interest {
+            Interest::Read => libc::POLLIN,
+            Interest::Write => libc::POLLOUT,
+            Interest::Both => libc::POLLIN | libc::POLLOUT,
+        };
+        self.polled.push(libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        });
+        self.tokens.push(token);
+    }
+
+    pub fn wait(
+        &mut self,
+        deadline: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> io::Result<Signals> {
+        let timeout = deadline.map(|at| {
+            let left = at.saturating_sub(process::now());
+            libc::timespec {
+                tv_sec: left.as_secs().min(1 << 30) as libc::time_t,
+                tv_nsec: left.subsec_nanos() as _,
+            }
+        });
+        let timeout = timeout.as_ref().map_or(core::ptr::null(), |t| t);
+        let mask = self.mask.as_ref();
+        let mask = mask.map_or(core::ptr::null(), |m| m.as_ref() as *const _);
+        let (fds, count) = (self.polled.as_mut_ptr(), self.polled.len());
+        // SAFETY: `count` pollfds, and a timespec and a mask that are null or outlive the call.
+        let result = check(unsafe { libc::ppoll(fds, count as libc::nfds_t, timeout, mask) });
+        match result {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                // revents hold nothing then.
+                self.polled.clear();
+            }
+            Err(e) => return Err(e),
+        }
+        for (polled, &token) in self.polled.iter().zip(&self.tokens) {
+            let trouble = polled.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
+            let readable = polled.revents & libc::POLLIN != 0 || trouble;
+            let writable = polled.revents & libc::POLLOUT != 0 || trouble;
+            if readable || writable {
+                ready.push(Ready {
+                    token,
+                    readable,
+                    writable,
+                });
+            }
+        }
+        self.polled.clear();
+        self.tokens.clear();
+        Ok(Signals {
+            child: CHILD.swap(false, Relaxed),
+            stop: STOP.swap(false, Relaxed),
+            status: STATUS.swap(false, Relaxed),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! The CGI variables of a request: an allowlist, as everything in them was chosen by a peer.
+
+/// RFC 3875 §4.1, and what every server adds to it. PATH_TRANSLATED is not among them:
+/// it means nothing to a program that is not under the document root.
+const KNOWN: [&str; 19] = [
+    "AUTH_TYPE",
+    "GATEWAY_INTERFACE",
+    "HTTPS",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "REMOTE_HOST",
+    "REMOTE_IDENT",
+    "REMOTE_PORT",
+    "REMOTE_USER",
+    "REQUEST_METHOD",
+    "REQUEST_SCHEME",
+    "REQUEST_URI",
+    "SCRIPT_NAME",
+    "SERVER_ADDR",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE",
+];
+
+/// Name and value pairs in the order they came; the first of a repeated name wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables(Vec<(String, Vec<u8>)>);
+
+impl Variables {
+    /// Takes what is on the allowlist, with control bytes made `?`; leaves the rest out.
+    pub fn offer(&mut self, name: &str, value: &[u8]) {
+        if allowed(name) && self.get(name).is_none() {
+            self.set(name, value);
+        }
+    }
+
+    /// Sets a variable of our own choice, replacing what a peer said.
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let clean = |&b: &u8| if b < 0x20 || b == 0x7f { b'?' } else { b };
+        let value = value.as_ref().iter().map(clean).collect();
+        match self.0.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Takes a variable away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(n, _)| n != name);
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let found = self.0.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_slice())
+    }
+
+    /// A variable's value without blanks around it (boa keeps trailing ones); empty where
+    /// there is none or it is not UTF-8.
+    pub fn text(&self, name: &str) -> &str {
+        let value = self.get(name).unwrap_or_default();
+        core::str::from_utf8(value).unwrap_or_default().trim()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v.as_slice()))
+    }
+
+    /// Bytes they hold.
+    pub fn bytes(&self) -> usize {
+        self.iter()
+            .map(|(n, v)| n.len() + v.len() + 2 * size_of::<Vec<u8>>())
+            .sum()
+    }
+}
+
+fn allowed(name: &str) -> bool {
+    match name.strip_prefix("HTTP_") {
+        // A client's "Proxy:" header would redirect what the program itself fetches.
+        Some(header) => header != "PROXY" && !header.is_empty() && header.bytes().all(header_byte),
+        None => KNOWN.contains(&name),
+    }
+}
+
+fn header_byte(b: u8) -> bool {
+    b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_allowlist_passes() {
+        let mut vars = Variables::default();
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "HTTP_PROXY",
+            "HTTP_",
+            "HTTP_x",
+            "IFS",
+            "WS_ID",
+            "CONTENT_LENGTH",
+            "PATH_TRANSLATED",
+        ] {
+            vars.offer(name, b"evil");
+        }
+        assert_eq!(vars, Variables::default());
+        vars.offer("HTTP_COOKIE", b"a=1\r\nb\0c\x7f");
+        vars.offer("HTTP_COOKIE", b"second");
+        assert_eq!(vars.get("HTTP_COOKIE"), Some(&b"a=1??b?c?"[..]));
+        vars.offer("QUERY_STRING", "é".as_bytes());
+        assert_eq!(vars.text("QUERY_STRING"), "é");
+    }
+}

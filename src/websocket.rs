@@ -1,0 +1,432 @@
+//! The WebSocket protocol of one connection (RFC 6455), without I/O: bytes in, messages
+//! out. tungstenite decodes, and answers pings and closes into the queue.
+
+use crate::close::Close;
+use crate::limits::IDLE_BUFFER;
+use crate::memory::{Charge, Memory};
+use crate::outbox::Opcode;
+use crate::queue::{Queue, encode};
+use std::io::{self, Read, Write};
+use tungstenite::error::ProtocolError;
+use tungstenite::protocol::frame::{CloseFrame, Frame};
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tungstenite::{Bytes, Error, Message};
+
+/// One connection's protocol state.
+#[derive(Debug)]
+pub struct WebSocket {
+    context: WebSocketContext,
+    max_message: usize,
+    /// Bytes read and not decoded yet, from `taken` on.
+    input: Vec<u8>,
+    taken: usize,
+    /// No more bytes will come.
+    ended: bool,
+    meter: Meter,
+}
+
+/// What the bytes so far amount to.
+#[derive(Debug)]
+pub enum Next {
+    /// A whole message; text is UTF-8.
+    Message(Opcode, Payload),
+    /// A closing handshake by the peer, or its answer to ours. Our answer is queued.
+    Closed(Option<Close>),
+    /// More bytes are needed.
+    Starved,
+    /// The end came without a close frame.
+    Vanished,
+    /// The peer is to be told this code, and nothing more of it is understood.
+    Failed(Close),
+}
+
+/// A message's bytes, charged.
+#[derive(Debug)]
+pub struct Payload {
+    /// The bytes.
+    pub bytes: Bytes,
+    _charge: Option<Charge>,
+}
+
+impl WebSocket {
+    /// `max_message`: bytes of a message, all its fragments together.
+    pub fn new(max_message: usize) -> WebSocket {
+        WebSocket {
+            context: new_context(max_message),
+            max_message,
+            input: Vec::new(),
+            taken: 0,
+            ended: false,
+            meter: Meter::default(),
+        }
+    }
+
+    /// Adds bytes that were read.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.drain(..self.taken);
+        self.taken = 0;
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// No more bytes will come; what has come is still decoded.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Decodes. Pongs and the answer to a close go into `queue`.
+    pub fn next(&mut self, queue: &mut Queue, memory: &Memory) -> Next {
+        loop {
+            let (context, mut port) = self.port(queue, memory);
+            let (opcode, bytes) = match context.read(&mut port) {
+                Ok(Message::Text(text)) => (Opcode::Text, Bytes::from(text)),
+                Ok(Message::Binary(bytes)) => (Opcode::Binary, bytes),
+                Ok(Message::Close(frame)) => {
+                    // Queues our answer, if it was not the answer to ours.
+                    let _ = context.flush(&mut port);
+                    let close = frame.map(|f| Close::new(f.code.into(), &f.reason));
+                    return Next::Closed(close);
+                }
+                Ok(_) => continue,
+                Err(error) => return self.failed(error),
+            };
+            let charge = self.meter.charge.take();
+            if bytes.len() >= IDLE_BUFFER && self.context.can_write() {
+                // Its buffer would keep this message's memory. At this point it holds
+                // nothing else: it is given no byte past the end of a frame, the message
+                // is whole, and a pong before it has been queued.
+                self.context = new_context(self.max_message);
+            }
+            let payload = Payload {
+                bytes,
+                _charge: charge,
+            };
+            return Next::Message(opcode, payload);
+        }
+    }
+
+    fn failed(&mut self, error: Error) -> Next {
+        let fail = |code, reason: &str| Next::Failed(Close::new(code, reason));
+        match error {
+            Error::Io(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if self.taken == self.input.len() {
+                    (self.input, self.taken) = (Vec::new(), 0);
+                }
+                Next::Starved
+            }
+            Error::Io(_) if self.meter.refused => fail(1013, "no memory for this message"),
+            Error::ConnectionClosed | Error::AlreadyClosed => Next::Closed(None),
+            Error::Capacity(_) => fail(1009, "message too big"),
+            Error::Utf8(_) => fail(1007, "text is not UTF-8"),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => {
+                Next::Vanished
+            }
+            Error::Protocol(e) => fail(1002, &e.to_string()),
+            e => fail(1002, &e.to_string()),
+        }
+    }
+
+    /// Queues our close frame; the peer's answer will show as [`Next::Closed`].
+    pub fn close(&mut self, close: &Close, queue: &mut Queue, memory: &Memory) {
+        let (context, mut port) = self.port(queue, memory);
+        let frame = CloseFrame {
+            code: close.code.into(),
+            reason: close.reason.as_str().into(),
+        };
+        // It can't block: the queue takes all.
+        let _ = context.close(&mut port, Some(frame));
+    }
+
+    fn port<'a>(
+        &'a mut self,
+        queue: &'a mut Queue,
+        memory: &'a Memory,
+    ) -> (&'a mut WebSocketContext, Port<'a>) {
+        let port = Port {
+            input: &self.input,
+            taken: &mut self.taken,
+            ended: self.ended,
+            meter: &mut self.meter,
+            max_message: self.max_message,
+            memory,
+            queue,
+        };
+        (&mut self.context, port)
+    }
+}
+
+/// A close frame for a peer that can't be understood any more.
+pub fn close_frame(close: &Close) -> Vec<u8> {
+    encode(Frame::close(Some(CloseFrame {
+        code: close.code.into(),
+        reason: close.reason.as_str().into(),
+    })))
+}
+
+/// A ping without payload.
+pub fn ping_frame() -> Vec<u8> {
+    encode(Frame::ping(Bytes::new()))
+}
+
+fn new_context(max_message: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        // Allocated at once, for every connection.
+        .read_buffer_size(IDLE_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message))
+        // A frame's length is believed, and allocated, as soon as its header is there.
+        // Control frames must pass (RFC 6455 §5.5).
+        .max_frame_size(Some(max_message.max(125)));
+    WebSocketContext::new(Role::Server, Some(config))
+}
+
+/// The stream tungstenite sees: our input, and the queue.
+struct Port<'a> {
+    input: &'a [u8],
+    taken: &'a mut usize,
+    ended: bool,
+    meter: &'a mut Meter,
+    max_message: usize,
+    memory: &'a Memory,
+    queue: &'a mut Queue,
+}
+
+impl Read for Port<'_> {
+    /// Gives bytes up to the end of a frame, no further; a frame's header only when the
+    /// memory it asks for has been charged.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let input = &self.input[*self.taken..];
+        if input.is_empty() {
+            return match self.ended {
+                true => Ok(0),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        let offered = &input[..input.len().min(buf.len())];
+        let count = self.meter.admit(offered, self.max_message, self.memory);
+        if count == 0 {
+            return Err(io::Error::other("refused"));
+        }
+        buf[..count].copy_from_slice(&offered[..count]);
+        *self.taken += count;
+        Ok(count)
+    }
+}
+
+impl Write for Port<'_> {
+    /// tungstenite writes one whole control frame at a time: a pong or a close.
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        const FIN_PONG: u8 = 0x8a;
+        match frame.first() {
+            Some(&FIN_PONG) => self.queue.push_pong(frame.to_vec()),
+            _ => self.queue.push_control(frame.to_vec()),
+        }
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Follows the frames in the byte stream (RFC 6455 §5.2) to know where they end and what
+/// they will make tungstenite allocate, before it does.
+#[derive(Debug, Default)]
+struct Meter {
+    /// The part of the current frame's header that has been seen.
+    header: [u8; 14],
+    seen: usize,
+    /// Payload bytes to come, once the header is complete.
+    payload: Option<u64>,
+    /// For the message being put together.
+    charge: Option<Charge>,
+    refused: bool,
+}
+
+impl Meter {
+    /// How many of these bytes may be decoded now: up to the end of the frame. 0: there is
+    /// no memory for the frame that begins here.
+    fn admit(&mut self, bytes: &[u8], max_message: usize, memory: &Memory) -> usize {
+        let mut count = 0;
+        while self.payload.is_none() && count < bytes.len() {
+            self.header[self.seen] = bytes[count];
+            self.seen += 1;
+            count += 1;
+            if self.seen == self.header_len() {
+                if !self.charge_frame(max_message, memory) {
+                    self.refused = true;
+                    return 0;
+                }
+                self.payload = Some(self.payload_len());
+            }
+        }
+        let Some(left) = &mut self.payload else {
+            return count;
+        };
+        let more = (bytes.len() - count).min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= more as u64;
+        if *left == 0 {
+            (self.seen, self.payload) = (0, None);
+        }
+        count + more
+    }
+
+    fn header_len(&self) -> usize {
+        if self.seen < 2 {
+            return 2;
+        }
+        let mask = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
+        let extended = match self.header[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + extended + mask
+    }
+
+    fn payload_len(&self) -> u64 {
+        let h = &self.header;
+        match h[1] & 0x7f {
+            126 => u16::from_be_bytes([h[2], h[3]]).into(),
+            127 => u64::from_be_bytes([h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]]),
+            short => short.into(),
+        }
+    }
+
+    fn charge_frame(&mut self, max_message: usize, memory: &Memory) -> bool {
+        let length = self.payload_len();
+        // A larger one is refused by tungstenite, and a small one lies in buffers that are
+        // charged with the connection.
+        if length > max_message as u64 || length < IDLE_BUFFER as u64 && self.unfragmented() {
+            return true;
+        }
+        // A fragment is copied as the message is put together, into a vector that may grow
+        // to twice its need.
+        let copies = if self.unfragmented() { 1 } else { 3 };
+        let Some(more) = memory.inbound(length as usize * copies) else {
+            return false;
+        };
+        match &mut self.charge {
+            Some(charge) => charge.absorb(more),
+            None => self.charge = Some(more),
+        }
+        true
+    }
+
+    /// FIN is set, and it is no continuation.
+    fn unfragmented(&self) -> bool {
+        self.header[0] & 0x80 != 0 && self.header[0] & 0x0f != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            n @ 0..=125 => frame.push(0x80 | n as u8),
+            n @ 126..=65535 => {
+                frame.push(0xfe);
+                frame.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                frame.push(0xff);
+                frame.extend((n as u64).to_be_bytes());
+            }
+        }
+        let mask = [1, 2, 3, 4];
+        frame.extend(mask);
+        frame.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]));
+        frame
+    }
+
+    /// Feeds a stream in pieces and lists what comes out.
+    fn run(stream: &[u8], piece: usize, bound: usize) -> (Vec<String>, Vec<u8>) {
+        let memory = Memory::new(bound, 0, 0);
+        let mut socket = WebSocket::new(70_000);
+        let mut queue = Queue::new(1000);
+        let mut seen = Vec::new();
+        'all: for bytes in stream.chunks(piece) {
+            socket.feed(bytes);
+            loop {
+                match socket.next(&mut queue, &memory) {
+                    Next::Starved => break,
+                    Next::Message(opcode, p) => seen.push(format!("{opcode:?} {}", p.bytes.len())),
+                    other => {
+                        seen.push(match other {
+                            Next::Closed(close) => format!("closed {:?}", close.map(|c| c.code)),
+                            Next::Failed(close) => format!("failed {}", close.code),
+                            other => format!("{other:?}"),
+                        });
+                        break 'all;
+                    }
+                }
+            }
+        }
+        drop(socket);
+        assert_eq!(memory.used(), 0);
+        let mut out = Vec::new();
+        while !queue.is_empty() {
+            let bytes = queue.next(&mut []).to_vec();
+            queue.wrote(bytes.len());
+            out.extend(bytes);
+        }
+        (seen, out)
+    }
+
+    #[test]
+    fn the_same_from_any_pieces() {
+        let mut stream = Vec::new();
+        for len in [0, 1, 125, 126, 511, 512, 513, 4096, 65535, 65536] {
+            stream.extend(masked(0x82, &vec![7; len]));
+        }
+        stream.extend(masked(0x01, "grü".as_bytes().split_last().unwrap().1));
+        stream.extend(masked(0x89, b"ping"));
+        stream.extend(masked(0x80, &"ü".as_bytes()[1..]));
+        stream.extend(masked(0x88, &[0x0f, 0xa0, b'b']));
+        let (whole, out) = run(&stream, stream.len(), 1 << 20);
+        assert_eq!(out, [&b"\x8a\x04ping"[..], b"\x88\x03\x0f\xa0b"].concat());
+        assert_eq!(whole.len(), 12);
+        assert_eq!(whole[10..], ["Text 4", "closed Some(4000)"]);
+        for piece in [1, 2, 3, 13, 512, 4096] {
+            assert_eq!(run(&stream, piece, 1 << 20).0, whole, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_code() {
+        for (frame, expected) in [
+            (b"\x81\x01x".to_vec(), "failed 1002"),   // unmasked
+            (masked(0xc1, b"x"), "failed 1002"),      // RSV1
+            (masked(0x83, b"x"), "failed 1002"),      // reserved opcode
+            (masked(0x80, b"x"), "failed 1002"),      // continuation of nothing
+            (masked(0x09, b"x"), "failed 1002"),      // fragmented ping
+            (masked(0x89, &[0; 126]), "failed 1002"), // long ping
+            (masked(0x88, b"x"), "failed 1002"),      // close of one byte
+            (masked(0x81, b"\xff"), "failed 1007"),
+            (masked(0x88, b"\x03\xe8\xff"), "failed 1007"),
+            (masked(0x82, &[0; 70_001]), "failed 1009"),
+            (masked(0x88, b""), "closed None"),
+        ] {
+            assert_eq!(
+                run(&frame, 9999, 1 << 20).0,
+                [expected],
+                "{:x?}",
+                &frame[..4]
+            );
+        }
+    }
+
+    #[test]
+    fn memory_is_asked_for_before_a_frame_is_believed() {
+        let claim = &masked(0x82, &[0; 60_000])[..8];
+        assert_eq!(run(claim, 1, 59_999).0, ["failed 1013"]);
+        assert_eq!(run(claim, 1, 60_000).0, [""; 0]);
+        let first = masked(0x02, &[0; 30_000]);
+        assert_eq!(run(&first, 4096, 89_999).0, ["failed 1013"]);
+        // What came before it is run.
+        let two = [masked(0x81, b"hi"), claim.to_vec()].concat();
+        assert_eq!(run(&two, 999, 50).0, ["Text 2", "failed 1013"]);
+    }
+}

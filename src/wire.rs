@@ -1,0 +1,150 @@
+//! A browser's descriptors, and the way they end.
+
+use crate::limits::LINGER;
+use crate::queue::Queue;
+use crate::sys::{Interest, Sys};
+use core::time::Duration;
+use std::io::ErrorKind;
+
+/// The way to a browser.
+#[derive(Debug)]
+pub enum Wire<F> {
+    /// Its socket.
+    Socket(F),
+    /// Two pipes to a web server that keeps the socket, and does the TLS.
+    Pipes {
+        /// From the browser.
+        from: F,
+        /// To the browser.
+        to: F,
+    },
+}
+
+impl<F> Wire<F> {
+    /// Where the browser's bytes come from.
+    pub fn reader(&self) -> &F {
+        match self {
+            Wire::Socket(fd) => fd,
+            Wire::Pipes { from, .. } => from,
+        }
+    }
+
+    /// Where bytes to the browser go.
+    pub fn writer(&self) -> &F {
+        match self {
+            Wire::Socket(fd) => fd,
+            Wire::Pipes { to, .. } => to,
+        }
+    }
+
+    /// Watches for what is wanted; not at all where nothing is: a hang-up is reported even
+    /// to those who ask for nothing, and would make the loop spin.
+    pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize, read: bool, write: bool) {
+        match self {
+            Wire::Socket(fd) => {
+                let interest = match (read, write) {
+                    (true, true) => Interest::Both,
+                    (true, false) => Interest::Read,
+                    (false, true) => Interest::Write,
+                    (false, false) => return,
+                };
+                sys.watch(fd, token, interest);
+            }
+            Wire::Pipes { from, to } => {
+                if read {
+                    sys.watch(from, token, Interest::Read);
+                }
+                if write {
+                    sys.watch(to, token, Interest::Write);
+                }
+            }
+        }
+    }
+}
+
+/// A connection that has only its last bytes to write: an HTTP refusal, or the end of a
+/// queue with the close frame.
+#[derive(Debug)]
+pub struct Farewell<F> {
+    wire: Wire<F>,
+    queue: Queue,
+    stage: Stage,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The queue is not empty.
+    Writing,
+    /// All is written and FIN sent. What the peer still sends is read and discarded:
+    /// closing on unread bytes would reset the connection, and the peer would lose what
+    /// it has not read.
+    Lingering,
+    /// Nothing is left to do.
+    Over,
+}
+
+impl<F> Farewell<F> {
+    /// After `deadline` the connection is reset.
+    pub fn new(wire: Wire<F>, queue: Queue, deadline: Duration) -> Farewell<F> {
+        Farewell {
+            wire,
+            queue,
+            stage: Stage::Writing,
+            deadline,
+        }
+    }
+
+    /// When it ends at the latest.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Whether nothing is left to do.
+    pub fn over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Watches for the next step.
+    pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize) {
+        let writing = matches!(self.stage, Stage::Writing);
+        self.wire.watch(sys, token, !writing, writing);
+    }
+
+    /// Goes as far as it can: at first, after a wait, at the deadline.
+    pub fn step<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
+        if self.deadline <= now {
+            sys.reset_on_close(self.wire.writer());
+            self.stage = Stage::Over;
+        }
+        if matches!(self.stage, Stage::Writing) {
+            self.write(sys, scratch, now);
+        }
+        if matches!(self.stage, Stage::Lingering) {
+            match sys.read(self.wire.reader(), scratch) {
+                Ok(1..) => {} // discarded; a flood ends at the deadline
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                _ => self.stage = Stage::Over,
+            }
+        }
+    }
+
+    fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
+        while !self.queue.is_empty() {
+            match sys.write(self.wire.writer(), self.queue.next(scratch)) {
+                Ok(count) => self.queue.wrote(count),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.stage = Stage::Over,
+            }
+        }
+        match &self.wire {
+            Wire::Socket(fd) => {
+                sys.shutdown(fd, false);
+                self.stage = Stage::Lingering;
+                self.deadline = self.deadline.min(now + LINGER);
+            }
+            // The web server writes what is in its pipe before it ends the connection.
+            Wire::Pipes { .. } => self.stage = Stage::Over,
+        }
+    }
+}
