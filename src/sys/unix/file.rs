@@ -7,6 +7,8 @@ use nix::sys::stat::{FileStat, Mode};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+// Their types differ from CPU to CPU.
+#[allow(clippy::useless_conversion)]
 fn stat_of(stat: FileStat) -> Stat {
     Stat {
         file_type: match stat.st_mode & libc::S_IFMT {

@@ -1,0 +1,30 @@
+//! Starts the programs under test in temporary folders, waits for their readiness, ends
+//! them by pid, and looks at what they left in the log.
+
+mod daemon;
+mod http;
+mod programs;
+mod ws;
+
+pub use daemon::{Daemon, Start};
+pub use http::{Answer, read_answer};
+pub use programs::{built, command, compile, run_ok, ws2cgi};
+pub use ws::{KEY, Ws, masked};
+
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes longer than this; what does has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `found` gives something. `what` names it where it does not.
+pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+        // A condition with a deadline, looked at often.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

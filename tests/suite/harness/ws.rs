@@ -1,0 +1,161 @@
+//! A WebSocket client: tungstenite's, after a handshake read byte by byte. Clients that
+//! nobody here wrote are in `peers` and `browser`.
+
+use super::{Answer, read_answer};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use tungstenite::protocol::{CloseFrame, Role};
+use tungstenite::{Error, Message, WebSocket};
+
+/// RFC 6455 §1.3's example.
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// An open WebSocket. What is waited for fails the test after the stream's read time-out.
+pub struct Ws {
+    socket: WebSocket<TcpStream>,
+    /// The 101.
+    pub answer: Answer,
+}
+
+impl Ws {
+    /// Reads the 101 of a connection whose request has been made.
+    pub fn accepted(mut stream: TcpStream) -> Ws {
+        let answer = read_answer(&mut stream);
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert_eq!(answer.field("sec-websocket-accept"), Some(ACCEPT));
+        Ws {
+            socket: WebSocket::from_raw_socket(stream, Role::Client, None),
+            answer,
+        }
+    }
+
+    /// The connection itself.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.socket.get_mut()
+    }
+
+    /// Sends a text message.
+    pub fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("send");
+    }
+
+    /// Sends a binary message.
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        self.socket
+            .send(Message::binary(bytes.to_vec()))
+            .expect("send");
+    }
+
+    /// Writes bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream().write_all(bytes).expect("write");
+    }
+
+    /// The next message that is no ping or pong.
+    pub fn next(&mut self) -> Message {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Ok(message) => return message,
+                Err(e) => panic!("no message: {e}"),
+            }
+        }
+    }
+
+    /// The next message, a text.
+    pub fn text(&mut self) -> String {
+        match self.next() {
+            Message::Text(text) => text.to_string(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    /// The next message, a binary one.
+    pub fn binary(&mut self) -> Vec<u8> {
+        match self.next() {
+            Message::Binary(bytes) => bytes.to_vec(),
+            other => panic!("not binary: {other:?}"),
+        }
+    }
+
+    /// Sends a text and returns the text that comes.
+    pub fn ask(&mut self, text: &str) -> String {
+        self.send(text);
+        self.text()
+    }
+
+    /// This connection's WS_ID.
+    pub fn id(&mut self) -> String {
+        let env = self.ask("env");
+        let id = env.lines().find_map(|line| line.strip_prefix("WS_ID="));
+        id.expect("WS_ID").to_owned()
+    }
+
+    /// The daemon's close frame: code and reason (1005 where it has none). Answers it, and
+    /// reads on to the end of the connection.
+    pub fn closed(&mut self) -> (u16, String) {
+        let close = loop {
+            match self.socket.read() {
+                Ok(Message::Close(close)) => break close,
+                Ok(_) => {}
+                Err(e) => panic!("no close frame: {e}"),
+            }
+        };
+        loop {
+            match self.socket.read() {
+                Ok(message) => panic!("{message:?} behind the close"),
+                Err(Error::ConnectionClosed) => break,
+                Err(Error::Io(_) | Error::Protocol(_)) => break,
+                Err(e) => panic!("{e}"),
+            }
+        }
+        close.map_or((1005, String::new()), |c| {
+            (c.code.into(), c.reason.to_string())
+        })
+    }
+
+    /// Closes, and returns the code that the daemon answers with.
+    pub fn close(&mut self, code: u16, reason: &str) -> u16 {
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: reason.into(),
+        };
+        self.socket.close(Some(frame)).expect("close");
+        self.closed().0
+    }
+
+    /// Nothing comes: everything the daemon had to say before the echo of `marker` (a
+    /// message that `act` does) is read, and is nothing.
+    pub fn hears_nothing(&mut self) {
+        assert_eq!(self.ask("head WS-State: x;out marker"), "marker");
+    }
+
+    /// Reads to the end of the connection, without looking at frames.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset is an end too.
+        let _ = self.stream().read_to_end(&mut bytes);
+        bytes
+    }
+}
+
+/// A client's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload, masked.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        n @ 0..=125 => frame.push(0x80 | n as u8),
+        n @ 126..=65535 => {
+            frame.push(0xfe);
+            frame.extend((n as u16).to_be_bytes());
+        }
+        n => {
+            frame.push(0xff);
+            frame.extend((n as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    frame.extend(mask);
+    frame.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]));
+    frame
+}

@@ -1,0 +1,24 @@
+//! The tests of the whole: real daemons, real web servers, real clients, in temporary
+//! folders. `harness` starts and ends them; each other room holds the tests of one subject.
+
+mod harness;
+
+mod boa;
+mod board;
+mod browser;
+mod events;
+mod handoff;
+mod handshake;
+mod launch;
+mod lighttpd;
+mod limits;
+mod listen;
+mod order;
+mod outbox;
+mod peers;
+mod protocol;
+mod replies;
+mod run_folder;
+mod send_push;
+mod shutdown;
+mod source;
