@@ -67,6 +67,8 @@ pub struct Client<F> {
     work: Work,
     socket: WebSocket,
     queue: Queue,
+    /// The last write would have blocked: a wait will tell when the next won't.
+    stuck: bool,
     protocol: String,
     state: Vec<u8>,
     /// Set once, as soon as it is clear how the connection ends.
@@ -168,6 +170,7 @@ impl<F> Client<F> {
             work: Work::Idle,
             socket,
             queue: Queue::new(shared.config.queue),
+            stuck: false,
             protocol: String::new(),
             state: Vec::new(),
             ending: None,
@@ -185,7 +188,7 @@ impl<F> Client<F> {
     /// Adds its descriptors to the poll set, as far as it can go on.
     pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize) {
         if let Some(wire) = &self.wire {
-            wire.watch(sys, token, self.reads(), self.writes());
+            wire.watch(sys, token, self.reads(), self.writes() && self.stuck);
         }
     }
 
@@ -207,6 +210,7 @@ impl<F> Client<F> {
     /// After a wait.
     pub fn ready<S: Sys<Fd = F>>(&mut self, ready: Ready, shared: &mut Shared<S>) {
         if ready.writable {
+            self.stuck = false;
             self.flush(shared);
         }
         if ready.readable && self.reads() {
@@ -240,7 +244,7 @@ impl<F> Client<F> {
 
     /// Writes what the peer takes. Writing never stops, whatever its events do.
     pub fn flush<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
-        if !self.writes() {
+        if self.stuck || !self.writes() {
             return;
         }
         while let Some(wire) = self.wire.as_ref().filter(|_| !self.queue.is_empty()) {
@@ -250,7 +254,10 @@ impl<F> Client<F> {
                     shared.counters.bytes_out += count as u64;
                     self.queue.wrote(count);
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.stuck = true;
+                    return;
+                }
                 Err(e) => {
                     debug!("{}: write: {e}", self.id);
                     return self.broken(shared);
