@@ -19,6 +19,7 @@ pub mod head;
 pub mod http;
 pub mod logging;
 pub mod memory;
+pub mod name;
 pub mod outbox;
 pub mod reply;
 pub mod route;

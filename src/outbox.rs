@@ -2,7 +2,8 @@
 
 use crate::close::Close;
 use crate::limits::{OUTBOX_LINE, PIPE_BUF};
-use crate::target::{Id, Scope, Target, room, valid_name};
+use crate::name;
+use crate::target::{Id, Scope, Target, room};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -83,11 +84,11 @@ fn decode(word: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(word).map_err(|e| format!("no base64: {e}"))
 }
 
-fn spooled(name: &str) -> Result<Payload, String> {
-    if valid_name(name) && !name.starts_with('.') {
-        Ok(Payload::Spooled(name.to_owned()))
+fn spooled(word: &str) -> Result<Payload, String> {
+    if name::valid(word) && !word.starts_with('.') {
+        Ok(Payload::Spooled(word.to_owned()))
     } else {
-        Err(format!("no name of a spool file: '{name}'"))
+        Err(format!("no name of a spool file: '{word}'"))
     }
 }
 

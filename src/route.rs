@@ -1,7 +1,7 @@
 //! Routes: which path of a request names which program.
 
 use crate::limits::ROUTE;
-use crate::target::name_byte;
+use crate::name;
 
 /// A route: `/` and segments of `[A-Za-z0-9._-]` without a leading dot. So no `..`, no
 /// `%2F`, no `//`, no trailing slash.
@@ -13,7 +13,7 @@ pub fn valid(route: &str) -> bool {
 }
 
 fn segment(segment: &str) -> bool {
-    !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(name_byte)
+    !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(name::byte)
 }
 
 /// The route of a hand-off by the program's name: `nph-ws` routes by PATH_INFO, any other

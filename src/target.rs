@@ -2,7 +2,7 @@
 //! of `WS-To`.
 
 use crate::limits::NAME;
-use crate::route;
+use crate::{name, route};
 use core::fmt;
 
 /// A connection, `BOOT-N`: never reused, as BOOT is chosen anew at every start. A name,
@@ -97,7 +97,7 @@ impl Target {
         let scope = if scope == "@all" {
             Scope::All
         } else if let Some(name) = scope.strip_prefix('@') {
-            Scope::Room(valid_name(name).then(|| name.to_owned()).ok_or_else(bad)?)
+            Scope::Room(name::valid(name).then(|| name.to_owned()).ok_or_else(bad)?)
         } else if scope.starts_with('/') {
             if !route::valid(scope) {
                 return Err(bad());
@@ -114,21 +114,11 @@ impl Target {
 pub fn room(text: &str) -> Result<String, String> {
     match text.strip_prefix('@') {
         Some("all") => Err("the room @all is everyone's already".to_owned()),
-        Some(name) if valid_name(name) => Ok(name.to_owned()),
+        Some(name) if name::valid(name) => Ok(name.to_owned()),
         _ => Err(format!(
             "no room: '{text}' (@ and 1 to {NAME} of A-Za-z0-9._-)"
         )),
     }
-}
-
-/// A room's or spool file's name: `[A-Za-z0-9._-]{1,64}`.
-pub fn valid_name(name: &str) -> bool {
-    (1..=NAME).contains(&name.len()) && name.bytes().all(name_byte)
-}
-
-/// A byte of names and of route segments.
-pub fn name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"._-".contains(&b)
 }
 
 #[cfg(test)]
