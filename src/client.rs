@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::{Event, Facts, Kind, environment};
 use crate::http;
-use crate::limits::{CLOSE_TIMEOUT, READS_PER_TURN, ROOMS, SCRATCH, SLOW_CLOSE};
+use crate::limits::{CLOSE_TIMEOUT, EOF_AT_ONCE, READS_PER_TURN, ROOMS, SCRATCH, SLOW_CLOSE};
 use crate::memory::{Charge, Memory};
 use crate::outbox::Opcode;
 use crate::queue::{Frame, Queue};
@@ -343,9 +343,11 @@ impl<F> Client<F> {
     }
 
     fn vanish<S>(&mut self, by: By, shared: &mut Shared<S>) {
-        if let (Some(Wire::Pipes { .. }), Pulse::Silent(_), None) =
-            (&self.wire, &self.pulse, &self.ending)
-        {
+        let at_once = match self.pulse {
+            Pulse::Silent(since) => shared.now < since + EOF_AT_ONCE,
+            Pulse::Heard(_) | Pulse::Pinged(_) => false,
+        };
+        if at_once && self.ending.is_none() && matches!(self.wire, Some(Wire::Pipes { .. })) {
             warn!(
                 "{}: the web server ended its program's stdin at once: it (busybox httpd, \
                  apache) can hand over no WebSocket; see ws2cgi(8), DIAGNOSTICS",

@@ -72,6 +72,9 @@ pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client closed with 1013 has this long to read the close before a reset.
 pub const SLOW_CLOSE: Duration = Duration::from_secs(2);
+/// An end that soon after the 101, with nothing heard before, over pipes: the web server
+/// never meant to pass anything on.
+pub const EOF_AT_ONCE: Duration = Duration::from_secs(1);
 /// After our last byte and FIN: how long the peer's bytes are read and discarded,
 /// because closing on unread bytes resets the connection and destroys what we sent.
 pub const LINGER: Duration = Duration::from_secs(2);

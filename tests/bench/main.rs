@@ -1,0 +1,175 @@
+//! `make bench`: what ws2cgi costs, as ratios against a floor or a peer measured in the
+//! same run, as machines differ and are shared.
+
+#[allow(dead_code)]
+#[path = "../suite/harness/mod.rs"]
+mod harness;
+
+use harness::{Daemon, Ws, command, compile};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const EVENTS: usize = 2000;
+const LINES: usize = 2000;
+const BROWSERS: usize = 40;
+
+fn main() {
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return; // `cargo test` builds it, and runs nothing
+    }
+    println!("{:<44}{:>12}{:>12}{:>8}", "", "ws2cgi", "floor", "ratio");
+    let (ours, floor) = (one_event(), one_program());
+    row(
+        "a message through echo.c, µs (floor: spawn it)",
+        ours,
+        floor,
+    );
+    let (ours, floor) = (fan_out(), bare_fan_out());
+    row("a line to 40 browsers, µs (floor: 40 writes)", ours, floor);
+    let (connection, process) = memory();
+    row(
+        "memory of a waiting browser, KB (floor: a CGI)",
+        connection,
+        process,
+    );
+}
+
+fn row(what: &str, ours: f64, floor: f64) {
+    println!("{what:<44}{ours:>12.1}{floor:>12.1}{:>8.2}", ours / floor);
+}
+
+fn micros(time: Duration, count: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / count as f64
+}
+
+fn one_event() -> f64 {
+    let daemon = Daemon::start();
+    std::fs::copy(compile("cgi-bin/echo.c"), daemon.path("handlers/echo")).expect("copy");
+    let mut ws = daemon.connect("/echo");
+    ws.ask("warm");
+    let start = Instant::now();
+    for _ in 0..EVENTS {
+        ws.ask("0123456789012345678901234567890123456789012345678901234567890123");
+    }
+    micros(start.elapsed(), EVENTS)
+}
+
+/// The same program with the same work, started by this process, which does nothing else.
+fn one_program() -> f64 {
+    let echo = compile("cgi-bin/echo.c");
+    let start = Instant::now();
+    for _ in 0..EVENTS {
+        let mut echo = command(&echo);
+        echo.env("WS_EVENT", "message")
+            .env("REQUEST_METHOD", "POST")
+            .env("CONTENT_LENGTH", "64");
+        echo.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = echo.spawn().expect("spawn");
+        child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(&[b'x'; 64])
+            .expect("write");
+        assert!(
+            child
+                .wait_with_output()
+                .expect("wait")
+                .stdout
+                .ends_with(b"x")
+        );
+    }
+    micros(start.elapsed(), EVENTS)
+}
+
+const PAYLOAD: &str = "{\"load\":0.42,\"memory\":61.8,\"temperature\":48.3,\"uptime\":123456}";
+
+fn fan_out() -> f64 {
+    let daemon = Daemon::start();
+    let browsers: Vec<Ws> = (0..BROWSERS)
+        .map(|_| daemon.connect("/act?open=head%20WS-Join:%20@room"))
+        .collect();
+    daemon.status_until("/events/open/done", BROWSERS);
+    let line = format!("text @room {PAYLOAD}\n");
+    let mut fifo = std::fs::OpenOptions::new()
+        .write(true)
+        .open(daemon.path("run/outbox"));
+    let fifo = fifo.as_mut().expect("the outbox");
+    let start = Instant::now();
+    let readers: Vec<_> = browsers
+        .into_iter()
+        .map(|mut ws| std::thread::spawn(move || (0..LINES).for_each(|_| drop(ws.text()))))
+        .collect();
+    for _ in 0..LINES {
+        fifo.write_all(line.as_bytes()).expect("write");
+    }
+    readers
+        .into_iter()
+        .for_each(|reader| reader.join().expect("a reader"));
+    micros(start.elapsed(), LINES)
+}
+
+/// The same bytes, written by one loop to as many sockets with as many readers.
+fn bare_fan_out() -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address");
+    let frame = [&[0x81, PAYLOAD.len() as u8], PAYLOAD.as_bytes()].concat();
+    let (mut writers, mut readers) = (Vec::new(), Vec::new());
+    for _ in 0..BROWSERS {
+        let mut reader = TcpStream::connect(address).expect("connect");
+        writers.push(listener.accept().expect("accept").0);
+        let len = frame.len();
+        readers.push(std::thread::spawn(move || {
+            let mut frame = vec![0; len];
+            (0..LINES).for_each(|_| reader.read_exact(&mut frame).expect("read"));
+        }));
+    }
+    let start = Instant::now();
+    for _ in 0..LINES {
+        for writer in &mut writers {
+            writer.write_all(&frame).expect("write");
+        }
+    }
+    readers
+        .into_iter()
+        .for_each(|reader| reader.join().expect("a reader"));
+    micros(start.elapsed(), LINES)
+}
+
+/// KB of proportional set size: of the daemon for each idle connection, and of one waiting
+/// CGI process, which is what a long poll costs.
+fn memory() -> (f64, f64) {
+    let daemon = Daemon::start();
+    let mut first = daemon.connect("/act");
+    first.ask("out \\n\\nwarm");
+    let before = pss(daemon.pid());
+    let idle: Vec<Ws> = (0..60).map(|_| daemon.connect("/act")).collect();
+    daemon.status_until("/events/open/done", 61);
+    let connection = (pss(daemon.pid()) - before) / idle.len() as f64;
+    let mut waiting = command(&compile("tests/programs/act.c"));
+    waiting
+        .env("WS_EVENT", "open")
+        .env("QUERY_STRING", "open=hang");
+    let mut waiting = waiting
+        .current_dir(daemon.path("handlers"))
+        .spawn()
+        .expect("spawn");
+    daemon.event("open - 0");
+    let process = pss(waiting.id());
+    waiting.kill().expect("kill");
+    waiting.wait().expect("wait");
+    (connection, process)
+}
+
+fn pss(pid: u32) -> f64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kb = line
+        .and_then(|line| line.split_whitespace().next())
+        .and_then(|kb| kb.parse().ok());
+    kb.expect("Pss")
+}
