@@ -45,7 +45,7 @@ pub mod server;
 
 use config::{Config, HELP, Wish};
 use std::ffi::OsString;
-use sys::{Environment, Sys};
+use sys::{Environment, Sys, print};
 
 /// Runs the program that `args` (argv, its name included) names. Returns the exit code:
 /// 0 done, 100 usage, 111 system.
@@ -93,11 +93,9 @@ fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
             .and_then(|(_, v)| v.to_str())
     };
     let complain = |why: &str| S::log(format!("ws2cgi: {why}\n").as_bytes());
-    let print = |text: &str| {
-        let printed = sys
-            .inherited(1)
-            .and_then(|stdout| sys.write(&stdout, text.as_bytes()));
-        if printed.is_ok() { 0 } else { 111 }
+    let say = |text| match print(&sys, text) {
+        Ok(()) => 0,
+        Err(_) => 111,
     };
     if variable("GATEWAY_INTERFACE").is_some() {
         complain("the daemon is no CGI program; link it as nph-ws and let the web server run that");
@@ -105,8 +103,8 @@ fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
     }
     let config = match Config::parse(args) {
         Ok(Wish::Serve(config)) => *config,
-        Ok(Wish::Help) => return print(HELP),
-        Ok(Wish::Version) => return print(concat!("ws2cgi ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Wish::Help) => return say(HELP),
+        Ok(Wish::Version) => return say(concat!("ws2cgi ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(why) => {
             complain(&why);
             return 100;

@@ -6,7 +6,7 @@ use crate::handshake::has_token;
 use crate::http::{Refusal, reason};
 use crate::limits::HANDOFF_WAIT;
 use crate::rundir::RunDir;
-use crate::sys::{Environment, Kind, Sys};
+use crate::sys::{Environment, Kind, Sys, write_all};
 use crate::variables::Variables;
 use core::time::Duration;
 use std::io::ErrorKind;
@@ -167,6 +167,6 @@ fn answer<S: Sys>(sys: &S, refusal: &Refusal, software: &str) {
         false => refusal.to_bytes(),
     };
     // A client that is gone needs no answer.
-    let _ = sys.write(&stdout, &bytes);
+    let _ = write_all(sys, &stdout, &bytes);
     sys.shutdown(&stdout, true);
 }

@@ -4,7 +4,7 @@
 use crate::limits::OUTLET_PAYLOAD;
 use crate::outbox::{Opcode, encode, encode_spooled};
 use crate::rundir::RunDir;
-use crate::sys::{FileType, Open, Sys};
+use crate::sys::{FileType, Open, Sys, write_all};
 use crate::target::Target;
 use std::io::{self, ErrorKind};
 
@@ -103,11 +103,7 @@ impl Outlet {
 fn spool<S: Sys>(sys: &S, path: &str, payload: &[u8]) -> io::Result<()> {
     let file = sys.open(path, Open::Create(0o640))?;
     sys.set_access(path, None, 0o640)?;
-    let mut written = 0;
-    while written < payload.len() {
-        written += sys.write(&file, &payload[written..])?;
-    }
-    Ok(())
+    write_all(sys, &file, payload)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -5,7 +5,7 @@ use crate::limits::OUTLET_PAYLOAD;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::reply::opcode_of;
 use crate::rundir::{RunDir, first_line};
-use crate::sys::{Environment, Sys};
+use crate::sys::{Environment, Sys, print};
 use crate::target::Target;
 
 /// Runs `ws-push`. It answers over HTTP; the exit code is 0 but where it can't.
@@ -24,11 +24,8 @@ pub fn run<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> u8 {
     if !text.is_empty() {
         answer.push_str(&format!("{status}: {text}\n"));
     }
-    match sys
-        .inherited(1)
-        .and_then(|stdout| sys.write(&stdout, answer.as_bytes()))
-    {
-        Ok(_) => 0,
+    match print(sys, &answer) {
+        Ok(()) => 0,
         Err(_) => 111,
     }
 }

@@ -1,7 +1,7 @@
 //! The run folder: where the daemon and the small programs meet.
 
 use crate::config::DEFAULT_RUN;
-use crate::sys::{Environment, FileType, Open, Sys};
+use crate::sys::{Environment, FileType, Open, Sys, write_all};
 use log::{info, warn};
 use std::io::ErrorKind;
 
@@ -129,8 +129,7 @@ impl RunDir {
             ));
         }
         sys.truncate(&lock).map_err(fail)?;
-        sys.write(&lock, format!("{}\n", sys.pid()).as_bytes())
-            .map_err(fail)?;
+        write_all(sys, &lock, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)?;
         sys.set_access(&path, owner, 0o644).map_err(fail)?;
         Ok(lock)
     }

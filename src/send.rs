@@ -4,7 +4,7 @@ use crate::close::Close;
 use crate::outbox::Opcode;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::rundir::RunDir;
-use crate::sys::{Environment, Sys};
+use crate::sys::{Environment, Sys, print};
 use crate::target::{Target, room};
 use lexopt::prelude::*;
 use std::ffi::OsString;
@@ -56,6 +56,7 @@ fn send<S: Sys>(
         let why = "this is no web endpoint (ws-push is); only event programs may call it";
         return Err(Failure::Usage(why.to_owned()));
     }
+    let say = |text| print(sys, text).map_err(|e| Failure::System(e.to_string()));
     let usage = |why: String| Failure::Usage(format!("{why} (--help shows the usage)"));
     let (mut verb, mut run) = (Verb::Send(Opcode::Text), None);
     let mut parser = lexopt::Parser::from_args(args);
@@ -70,10 +71,10 @@ fn send<S: Sys>(
                 run = Some(value.map_err(|e| usage(e.to_string()))?);
             }
             Some(Long("help") | Short('h')) => {
-                return print(sys, HELP);
+                return say(HELP);
             }
             Some(Long("version") | Short('V')) => {
-                return print(sys, concat!("ws-send ", env!("CARGO_PKG_VERSION"), "\n"));
+                return say(concat!("ws-send ", env!("CARGO_PKG_VERSION"), "\n"));
             }
             Some(Value(target)) => break target,
             Some(other) => return Err(usage(other.unexpected().to_string())),
@@ -135,13 +136,4 @@ fn payload<S: Sys>(sys: &S, opcode: Opcode, words: &[String]) -> Result<Vec<u8>,
         input.pop();
     }
     Ok(input)
-}
-
-fn print<S: Sys>(sys: &S, text: &str) -> Result<(), Failure> {
-    let printed = sys
-        .inherited(1)
-        .and_then(|stdout| sys.write(&stdout, text.as_bytes()));
-    printed
-        .map(drop)
-        .map_err(|e| Failure::System(e.to_string()))
 }

@@ -16,7 +16,7 @@ use crate::limits::{self, KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
 use crate::logging;
 use crate::memory::Memory;
 use crate::rundir::{Held, RunDir};
-use crate::sys::{Address, FileType, Interest, Ready, Sys};
+use crate::sys::{Address, FileType, Interest, Ready, Sys, write_all};
 use crate::target::Boot;
 use crate::wire::Farewell;
 use admit::Newcomer;
@@ -233,7 +233,7 @@ impl<S: Sys> Server<S> {
         let sys = &self.shared.sys;
         let ready = sys
             .take_inherited(number)
-            .and_then(|fd| sys.write(&fd, b"\n"));
+            .and_then(|fd| write_all(sys, &fd, b"\n"));
         ready
             .map(drop)
             .map_err(|e| format!("--ready-fd {number}: {e}"))

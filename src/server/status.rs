@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::logging;
-use crate::sys::{Open, Sys};
+use crate::sys::{Open, Sys, write_all};
 use core::fmt::{self, Display, Write as _};
 use core::time::Duration;
 use log::error;
@@ -48,8 +48,8 @@ impl<S: Sys> Server<S> {
         let text = self.status_json();
         let written = sys
             .open(&new, Open::Create(0o640))
-            .and_then(|file| sys.write(&file, text.as_bytes()))
-            .and_then(|_| sys.set_access(&new, None, 0o640))
+            .and_then(|file| write_all(sys, &file, text.as_bytes()))
+            .and_then(|()| sys.set_access(&new, None, 0o640))
             .and_then(|()| sys.rename(&new, &path));
         if let Err(e) = written {
             error!("{path}: {e}");

@@ -137,6 +137,24 @@ pub trait Sys {
     fn reap(&self, pid: u32) -> Exit;
 }
 
+/// Writes all of `bytes` to a descriptor that blocks, or to a file.
+pub fn write_all<S: Sys>(sys: &S, fd: &S::Fd, bytes: &[u8]) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match sys.write(fd, &bytes[written..])? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => written += count,
+        }
+    }
+    Ok(())
+}
+
+/// Prints on standard output.
+pub fn print<S: Sys>(sys: &S, text: &str) -> io::Result<()> {
+    let stdout = sys.inherited(1)?;
+    write_all(sys, &stdout, text.as_bytes())
+}
+
 /// The environment the program was started with.
 pub type Environment = Vec<(OsString, OsString)>;
 
