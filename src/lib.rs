@@ -1,41 +1,51 @@
 //! ws2cgi: WebSockets for boards whose web server only knows CGI.
 //!
 //! One binary, many programs: the name it is called by decides (also `ws2cgi NAME ...`).
-//! The rooms stand here in the order of their floors; each knows only those above it.
+//! The rooms stand here in the order of their floors. Each knows only those of the blocks
+//! above its own, and none of its neighbours; a test sees to it.
 //! ARCHITECTURE.md shows the plan, and follows one message through it.
 
-// The operating system.
+// Every bound.
 pub mod limits;
+
+// The only door to the operating system.
 pub mod sys;
 
-// Grammars and tables. No I/O.
+// Grammars and tables, without I/O. Those that stand alone,
 pub mod close;
-pub mod config;
 pub mod counters;
-pub mod event;
-pub mod handoff;
-pub mod handshake;
-pub mod head;
 pub mod http;
-pub mod logging;
 pub mod memory;
 pub mod name;
-pub mod outbox;
-pub mod reply;
-pub mod route;
-pub mod target;
 pub mod variables;
 
-// One of each: a queue, a protocol, a connection, a child, a folder.
+// those made of them,
+pub mod handoff;
+pub mod handshake;
+pub mod logging;
+pub mod route;
+
+pub mod config;
+pub mod head;
+pub mod target;
+
+// and what the board says to its browsers.
+pub mod outbox;
+
+pub mod event;
 pub mod queue;
+pub mod reply;
+
+// One of each: a folder, its outbox, a protocol, a browser's descriptors, a child.
+pub mod rundir;
 pub mod websocket;
 pub mod wire;
 
 pub mod job;
-pub mod rundir;
-
-pub mod client;
 pub mod outlet;
+
+// One browser, with all that is its own.
+pub mod client;
 
 // The programs.
 pub mod nph;

@@ -119,9 +119,11 @@ fn hand_over<S: Sys>(sys: &mut S, record: &Record, run: &RunDir) -> Result<(), R
 /// An upgrade was asked for, but this web server gives its programs no way to the browser.
 fn no_way(software: &str) -> Refusal {
     let cure = if software.starts_with("Boa/0.94.13") {
-        "boa 0.94.13 gives nph- programs a pipe; use 0.94.14rc21, or take the '|| 1' out of its cgi.c"
+        "boa 0.94.13 gives nph- programs a pipe; use 0.94.14rc21, or take the '|| 1' out of \
+         its cgi.c"
     } else if software.starts_with("Boa/0.93") {
-        "boa 0.93 hands over only where the path ends in the nph- name; use /cgi-bin/nph-NAME with nothing behind it"
+        "boa 0.93 hands over only where the path ends in the nph- name; use /cgi-bin/nph-NAME \
+         with nothing behind it"
     } else if software.starts_with("Boa/") {
         "the program's name must begin with nph- and stand right behind the ScriptAlias"
     } else if software.starts_with("lighttpd/") {

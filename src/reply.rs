@@ -232,7 +232,8 @@ fn rooms(value: &str) -> Result<Vec<String>, String> {
     value.split_ascii_whitespace().map(room).collect()
 }
 
-/// The opcode of a Content-Type: `text/*`, `*/json`, `*/xml` and their `+json`, `+xml` kin are text; all else is binary.
+/// The opcode of a Content-Type: `text/*`, `*/json`, `*/xml` and their `+json`, `+xml` kin
+/// are text; all else is binary.
 pub fn opcode_of(content_type: &[u8]) -> Opcode {
     let media = content_type
         .split(|&b| b == b';')
@@ -348,8 +349,9 @@ mod tests {
 
     #[test]
     fn what_goes_into_the_101() {
-        let output = "Set-Cookie: a=1\nContent-Language: de\nSec-WebSocket-Accept: x\nUpgrade: h2c\n\
-            Location: /x\nProxy-Authenticate: x\nX-Mine: y\nStatus: 200\nWS-State: z\n\n";
+        let output = "Set-Cookie: a=1\nContent-Language: de\nSec-WebSocket-Accept: x\n\
+            Upgrade: h2c\nLocation: /x\nProxy-Authenticate: x\nX-Mine: y\nStatus: 200\n\
+            WS-State: z\n\n";
         let reply = Reply::parse(output.as_bytes()).unwrap();
         let names: Vec<_> = reply
             .switching_fields()

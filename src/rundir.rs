@@ -97,7 +97,10 @@ impl RunDir {
             })?,
         }
         sys.set_access(folder, owner, 0o710).map_err(|e| {
-            format!("cannot own the run folder {folder}: {e} (give it to this user, or choose another --run)")
+            format!(
+                "cannot own the run folder {folder}: {e} (give it to this user, or choose \
+                 another --run)"
+            )
         })?;
         let lock = self.lock(sys, owner)?;
         self.prepare_spool(sys, owner)?;

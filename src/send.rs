@@ -15,6 +15,7 @@ ws-send: send to the browsers of ws2cgi
 usage: ws-send [--binary] [--run DIR] TARGET [WORD ...]
        ws-send --close [--run DIR] TARGET [CODE [REASON ...]]
        ws-send --join|--leave [--run DIR] TARGET @ROOM
+       ws-send --help|--version
 
 TARGET is a connection's id, @room, /route or @all; ~ID behind it leaves one out.
 Without a WORD the message is read from standard input. See ws-send(1).
