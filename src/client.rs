@@ -381,8 +381,8 @@ impl<F> Client<F> {
         });
         match self.link {
             Link::Open => self.begin_closing(shared),
-            // The 101 is no message, so it stays.
-            Link::Opening | Link::Delayed { .. } => self.drop_queue(shared),
+            // What is queued waits behind the 101, and the close behind that.
+            Link::Opening | Link::Delayed { .. } => {}
             Link::Closing { .. } | Link::Draining | Link::Gone => {}
         }
         self.owe_close(shared);
