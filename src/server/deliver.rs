@@ -257,17 +257,20 @@ impl<S: Sys> Server<S> {
     fn spooled_frame(&mut self, opcode: Opcode, name: &str) -> Result<Option<Rc<Frame>>, String> {
         let path = self.run.spool(name);
         let sys = &self.shared.sys;
-        let file = sys.open(&path, Open::Read).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => "there is none of that name".to_owned(),
-            _ => format!("cannot be opened: {e}"),
-        })?;
-        let stat = sys.fstat(&file).map_err(|e| e.to_string())?;
-        let bound = self.shared.config.max_reply as u64;
         // Its name is freed whatever becomes of it, but only what it names is touched.
         let refuse = |why: String| {
             let _ = sys.unlink(&path);
             Err(why)
         };
+        let file = match sys.open(&path, Open::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Err("there is none of that name".to_owned());
+            }
+            Err(e) => return refuse(format!("cannot be opened: {e}")),
+        };
+        let stat = sys.fstat(&file).map_err(|e| e.to_string())?;
+        let bound = self.shared.config.max_reply as u64;
         if stat.file_type != FileType::Regular {
             return refuse("it is no regular file".to_owned());
         }
