@@ -14,7 +14,11 @@
  *   err TEXT       print TEXT to stderr
  *   flood N        print N bytes to stdout; errflood N: to stderr; 0: without end
  *   sleep MS       wait
- *   hang           wait for ever; deaf: from now on ignore SIGTERM
+ *   until NAME     wait until there is a file NAME in the working folder
+ *   hang           wait for ever (as until, no longer than the working folder lives)
+ *   deaf           from now on ignore SIGTERM
+ *   pid NAME       write the process id to the file NAME
+ *   cat PATH       print a file as a text body; link PATH: where a link leads
  *   shut           close stdout
  *   child TEXT     start a grandchild that does TEXT ('+' for ';'), in this group
  *   stray TEXT     the same in a session of its own
@@ -132,6 +136,33 @@ static void text_body(void) {
     put(1, "Content-Type: text/plain\n\n", 26);
 }
 
+/* The tests' folder goes with its test: nothing waits longer. */
+static void until(const char *name) {
+    while (access("events", F_OK) == 0 && (!name || access(name, F_OK) != 0))
+        nap(name ? 2 : 100);
+}
+
+/* Whoever sees the file sees all of it. */
+static void write_pid(const char *name) {
+    char new[64], line[32];
+    int fd;
+    snprintf(new, sizeof new, "%s.new", name);
+    fd = open(new, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    put(fd, line, (size_t)sprintf(line, "%ld", (long)getpid()));
+    close(fd);
+    rename(new, name);
+}
+
+static void cat(const char *path) {
+    char block[512];
+    ssize_t n;
+    int fd = open(path, O_RDONLY);
+    text_body();
+    while ((n = read(fd, block, sizeof block)) > 0)
+        put(1, block, (size_t)n);
+    close(fd);
+}
+
 static void act(char *script);
 
 static void statement(char *verb) {
@@ -191,9 +222,16 @@ static void statement(char *verb) {
         flood(2, atol(rest));
     } else if (strcmp(verb, "sleep") == 0) {
         nap(atol(rest));
-    } else if (strcmp(verb, "hang") == 0) {
-        for (;;)
-            nap(1000);
+    } else if (strcmp(verb, "until") == 0 || strcmp(verb, "hang") == 0) {
+        until(*verb == 'u' ? rest : 0);
+    } else if (strcmp(verb, "pid") == 0) {
+        write_pid(rest);
+    } else if (strcmp(verb, "cat") == 0) {
+        cat(rest);
+    } else if (strcmp(verb, "link") == 0) {
+        ssize_t n = readlink(rest, line, sizeof line);
+        text_body();
+        put(1, line, n > 0 ? (size_t)n : 0);
     } else if (strcmp(verb, "deaf") == 0) {
         signal(SIGTERM, SIG_IGN);
     } else if (strcmp(verb, "shut") == 0) {

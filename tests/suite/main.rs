@@ -22,3 +22,4 @@ mod run_folder;
 mod send_push;
 mod shutdown;
 mod source;
+mod writers;

@@ -1,6 +1,7 @@
 //! A daemon under test.
 
 use super::{PATIENCE, Ws, command, compile, wait_for, ws2cgi};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
@@ -259,13 +260,16 @@ impl Daemon {
     // ---- The outbox
 
     /// Writes lines to the outbox, as `echo` does; the newline is added.
-    pub fn outbox(&self, lines: &str) {
-        let mut fifo = std::fs::OpenOptions::new()
-            .write(true)
-            .open(self.path("run/outbox"));
-        let fifo = fifo.as_mut().expect("open the outbox");
-        fifo.write_all(format!("{lines}\n").as_bytes())
-            .expect("write to the outbox");
+    pub fn outbox(&self, lines: impl AsRef<[u8]>) {
+        let lines = [lines.as_ref(), b"\n"].concat();
+        let written = self.writer().write_all(&lines);
+        written.expect("write to the outbox");
+    }
+
+    /// The outbox, opened by one more writer.
+    pub fn writer(&self) -> File {
+        let fifo = OpenOptions::new().write(true).open(self.path("run/outbox"));
+        fifo.expect("open the outbox")
     }
 
     // ---- What it says
@@ -321,6 +325,16 @@ impl Daemon {
                 .into_iter()
                 .find(|line| line.starts_with(begins))
         })
+    }
+
+    /// Waits until the close event of a connection is done and nothing of it is left.
+    pub fn until_gone(&self, id: &str) {
+        self.event(&format!("done close {id}"));
+        wait_for(&format!("{id} to be gone"), || {
+            let status = self.status();
+            let connections = status["connections"].as_array().expect("a list");
+            connections.iter().all(|c| c["id"] != id).then_some(())
+        });
     }
 
     /// Waits until no connection is left.

@@ -1,6 +1,6 @@
 //! HTTP answers, as a client reads them.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 /// An HTTP answer.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub fn read_answer(stream: &mut impl Read) -> Answer {
         let mut byte = [0];
         match stream.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
+            // A child of the tests ended.
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
             end => panic!(
                 "{end:?} in an HTTP head: {:?}",
                 head.escape_ascii().to_string()

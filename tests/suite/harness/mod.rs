@@ -3,13 +3,15 @@
 
 mod daemon;
 mod http;
+mod probe;
 mod programs;
 mod ws;
 
 pub use daemon::{Daemon, Start};
 pub use http::{Answer, read_answer};
+pub use probe::{proc_stat, running};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
-pub use ws::{KEY, Ws, masked};
+pub use ws::{KEY, Ws, masked, narrow};
 
 use std::time::{Duration, Instant};
 

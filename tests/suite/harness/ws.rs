@@ -2,6 +2,7 @@
 //! nobody here wrote are in `peers` and `browser`.
 
 use super::{Answer, read_answer};
+use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use tungstenite::protocol::{CloseFrame, Role};
@@ -13,14 +14,40 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// An open WebSocket. What is waited for fails the test after the stream's read time-out.
 pub struct Ws {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Steady>,
     /// The 101.
     pub answer: Answer,
 }
 
+/// A stream whose reads begin anew when a signal ends them: with a time-out the kernel does
+/// not do that, and every child of the tests that ends is a signal.
+struct Steady(TcpStream);
+
+impl Read for Steady {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.0.read(buf) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Write for Steady {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 impl Ws {
     /// Reads the 101 of a connection whose request has been made.
-    pub fn accepted(mut stream: TcpStream) -> Ws {
+    pub fn accepted(stream: TcpStream) -> Ws {
+        let mut stream = Steady(stream);
         let answer = read_answer(&mut stream);
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.field("sec-websocket-accept"), Some(ACCEPT));
@@ -32,7 +59,7 @@ impl Ws {
 
     /// The connection itself.
     pub fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
+        &mut self.socket.get_mut().0
     }
 
     /// Sends a text message.
@@ -138,6 +165,11 @@ impl Ws {
         let _ = self.stream().read_to_end(&mut bytes);
         bytes
     }
+}
+
+/// Lets the kernel hold little of what a client has not read.
+pub fn narrow(client: &TcpStream) {
+    setsockopt(client, RcvBuf, &2048).expect("SO_RCVBUF");
 }
 
 /// A client's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload, masked.

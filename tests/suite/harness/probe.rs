@@ -1,0 +1,66 @@
+//! What tests put into the handlers folder, and what they look at outside the daemon.
+
+use super::{Daemon, Ws, run_ok, wait_for};
+use std::process::Command;
+
+impl Daemon {
+    /// Puts an executable file into the handlers folder, in place of what has its name.
+    /// Another process writes it: ours is forked by other tests, and a program that is open
+    /// for writing anywhere can't be executed.
+    pub fn program(&self, name: &str, text: &str) {
+        let path = self.path("handlers").join(name);
+        let write = "printf %s \"$2\" > \"$1.new\" && chmod 755 \"$1.new\" && mv \"$1.new\" \"$1\"";
+        run_ok(
+            Command::new("/bin/sh")
+                .args(["-c", write, "sh"])
+                .arg(path)
+                .arg(text),
+        );
+    }
+
+    /// Makes the file that `act`'s `until NAME` waits for.
+    pub fn let_go(&self, name: &str) {
+        std::fs::write(self.path("handlers").join(name), "").expect("write");
+    }
+
+    /// Waits for the number that `act`'s `pid NAME` writes.
+    pub fn pid_in(&self, name: &str) -> u32 {
+        let path = self.path("handlers").join(name);
+        wait_for(&format!("a process id in {name}"), || {
+            std::fs::read_to_string(&path).ok()?.parse().ok()
+        })
+    }
+
+    /// How many log lines hold all these parts.
+    pub fn logged(&self, parts: &[&str]) -> usize {
+        let log = self.log();
+        let all = |line: &&str| parts.iter().all(|part| line.contains(part));
+        log.lines().filter(all).count()
+    }
+
+    /// A number in a fresh status.json.
+    pub fn number(&self, field: &str) -> u64 {
+        let status = self.status();
+        let value = status.pointer(field).and_then(serde_json::Value::as_u64);
+        value.unwrap_or_else(|| panic!("no number {field} in {status}"))
+    }
+}
+
+impl Ws {
+    /// The connection still works.
+    pub fn works(&mut self) {
+        assert_eq!(self.ask("head X-A: b;out still"), "still");
+    }
+}
+
+/// A field of /proc/PID/stat behind the name, counted from 3 as proc(5) does; None: gone.
+pub fn proc_stat(pid: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(field - 3).map(str::to_owned)
+}
+
+/// Whether a process runs: it exists and is no zombie.
+pub fn running(pid: u32) -> bool {
+    proc_stat(pid, 3).is_some_and(|state| state != "Z" && state != "X")
+}
