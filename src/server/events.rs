@@ -41,7 +41,7 @@ enum Stage {
 /// What comes after the message.
 struct Rest {
     leave: Vec<String>,
-    close: Option<Close>,
+    close: Option<(Close, By)>,
 }
 
 impl<S: Sys> Server<S> {
@@ -280,10 +280,11 @@ impl<S: Sys> Server<S> {
         }
         if failed {
             let close_on_error = self.shared.config.close_on_error && kind == Kind::Message;
-            let error = close_on_error.then(|| Close::new(1011, "event failed"));
+            let error = close_on_error.then(|| (Close::new(1011, "event failed"), By::Error));
+            let asked = reply.reply.close.map(|close| (close, By::Server));
             let rest = Rest {
                 leave: Vec::new(),
-                close: reply.reply.close.or(error),
+                close: asked.or(error),
             };
             return Some(Stage::Delivered(rest));
         }
@@ -296,7 +297,7 @@ impl<S: Sys> Server<S> {
         }
         let rest = Rest {
             leave: reply.leave,
-            close: reply.close,
+            close: reply.close.map(|close| (close, By::Server)),
         };
         let target = match (reply.to, kind) {
             (None, Kind::Message) => Some(Target::connection(id)),
@@ -382,8 +383,8 @@ impl<S: Sys> Server<S> {
         for room in &rest.leave {
             client.leave(room);
         }
-        if let Some(close) = &rest.close {
-            client.close(close, By::Server, &mut self.shared);
+        if let Some((close, by)) = rest.close {
+            client.close(&close, by, &mut self.shared);
         }
         match kind {
             Kind::Open | Kind::Message => client.resume(&mut self.shared),
