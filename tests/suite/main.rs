@@ -7,6 +7,7 @@ mod boa;
 mod board;
 mod browser;
 mod events;
+mod failures;
 mod handoff;
 mod handshake;
 mod launch;
