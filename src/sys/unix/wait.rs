@@ -23,7 +23,7 @@ extern "C" fn note(signal: libc::c_int) {
 }
 
 /// The signals that have a handler in the daemon.
-pub const CAUGHT: [Signal; 4] = [
+const CAUGHT: [Signal; 4] = [
     Signal::SIGCHLD,
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -73,6 +73,15 @@ impl Waiter {
         self.tokens.push(token);
     }
 
+    fn let_signals_in(&self) -> io::Result<()> {
+        if let Some(mask) = &self.mask {
+            // Whatever is pending is handled before the first of these calls returns.
+            mask.thread_swap_mask(SigmaskHow::SIG_SETMASK)?
+                .thread_set_mask()?;
+        }
+        Ok(())
+    }
+
     pub fn wait(
         &mut self,
         deadline: Option<Duration>,
@@ -92,7 +101,9 @@ impl Waiter {
         // SAFETY: `count` pollfds, and a timespec and a mask that are null or outlive the call.
         let result = check(unsafe { libc::ppoll(fds, count as libc::nfds_t, timeout, mask) });
         match result {
-            Ok(()) => {}
+            // A ready descriptor wins over a pending signal: where one is always ready (a
+            // writer who never rests), no signal would ever come.
+            Ok(()) => self.let_signals_in()?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {
                 // revents hold nothing then.
                 self.polled.clear();
