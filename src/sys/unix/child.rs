@@ -7,7 +7,7 @@
 //! own execve wrapper would leak there), no lock, no return.
 
 use super::super::{Child, Exit, Kill, Program};
-use super::{c_path, check, owned, wait};
+use super::{c_path, check, owned};
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sched::{CloneFlags, clone};
@@ -19,6 +19,9 @@ use std::ptr;
 
 /// The child's own stack. It holds a few frames; 16 KB leave room for a signal frame.
 const STACK: usize = 16 * 1024;
+
+/// The signals of POSIX; nobody ignores real-time ones for others.
+const SIGNALS: libc::c_int = 31;
 
 pub struct Launcher {
     stack: Vec<u8>,
@@ -77,6 +80,7 @@ impl Launcher {
         };
         if self.stack.is_empty() {
             self.stack = vec![0; STACK];
+            keep_inherited_descriptors();
         }
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
         // A handler that ran in the child would act on our memory: none may.
@@ -103,6 +107,23 @@ impl Launcher {
     }
 }
 
+/// Descriptors that a careless parent left open to us are not for our programs: one that
+/// outlives its event would hold a stranger's pipe open.
+fn keep_inherited_descriptors() {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names
+            .filter_map(|name| name.to_str()?.parse().ok())
+            .collect()
+    });
+    // Without /proc: what a shell can open by number, and some more.
+    let numbers: Vec<libc::c_int> = listed.unwrap_or_else(|_| (3..256).collect());
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: sets a flag, or fails where no such descriptor is open.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 /// Reading end, writing end.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
@@ -122,11 +143,12 @@ impl Image<'_> {
     fn become_program(&self) -> ! {
         // SAFETY: plain system calls on live pointers; on any failure the child exits.
         unsafe {
-            // Handlers first, then the mask: with it open, a handler could run.
-            for signal in wait::CAUGHT {
-                libc::signal(signal as libc::c_int, libc::SIG_DFL);
+            // Handlers first, then the mask: with it open, a handler could run. All of them:
+            // a shell that starts us in the background ignores SIGINT and SIGQUIT for good,
+            // nohup SIGHUP. SIGKILL and SIGSTOP fail, and need nothing.
+            for signal in 1..=SIGNALS {
+                libc::signal(signal, libc::SIG_DFL);
             }
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             let mut none: libc::sigset_t = core::mem::zeroed();
             libc::sigemptyset(&mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
