@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::deliver::{Blocked, Delivery};
-use crate::client::{Client, Task};
+use crate::client::Task;
 use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::http::Refusal;
@@ -47,10 +47,11 @@ struct Rest {
 impl<S: Sys> Server<S> {
     // ---- Launching
 
-    /// Starts the events that wait, oldest first, while there are job slots. While others
-    /// wait, one program holds all slots but one, so that a hung one can't stop the rest.
+    /// Starts the events that wait, oldest first, while there are job slots. One program
+    /// holds all slots but one at most, even while nobody else waits: a hung one would
+    /// still hold the last when somebody does.
     pub(super) fn launch(&mut self) {
-        while self.slots_in_use() < self.shared.config.jobs {
+        while self.slots().count() < self.shared.config.jobs {
             let Some((number, ticket)) = self.next_event() else {
                 return;
             };
@@ -60,34 +61,24 @@ impl<S: Sys> Server<S> {
         }
     }
 
-    /// Jobs, and replies whose output is not part of the account yet.
-    fn slots_in_use(&self) -> usize {
+    /// The programs that hold a slot each: by a job, or by a reply whose output is not part
+    /// of the account yet.
+    fn slots(&self) -> impl Iterator<Item = &str> {
         let holds = |a: &&Answering| matches!(a.stage, Stage::Behind { .. } | Stage::Unpaid { .. });
-        self.jobs.len() + self.answers.iter().filter(holds).count()
+        let answers = self.answers.iter().filter(holds);
+        let answering = answers.filter_map(|a| self.clients.get(&a.number));
+        let jobs = self.jobs.iter().map(|job| job.program.as_str());
+        jobs.chain(answering.map(|client| client.request.program.as_str()))
     }
 
     fn next_event(&self) -> Option<(u64, u64)> {
         let most = (self.shared.config.jobs - 1).max(1);
-        let crowded = |program: &str| {
-            self.jobs
-                .iter()
-                .filter(|job| job.program == program)
-                .count()
-                >= most
-        };
-        let waiting = |client: &Client<S::Fd>| client.ticket().map(|t| (client.id.number, t));
-        let all = || {
-            self.clients
-                .values()
-                .filter(|client| client.ticket().is_some())
-        };
-        let first = all().min_by_key(|client| client.ticket())?;
-        let others = all().any(|client| client.request.program != first.request.program);
-        if !others {
-            return waiting(first);
-        }
-        let free = all().filter(|client| !crowded(&client.request.program));
-        free.min_by_key(|client| client.ticket()).and_then(waiting)
+        let crowded = |program: &str| self.slots().filter(|p| *p == program).count() >= most;
+        let waiting = self.clients.values();
+        let waiting = waiting.filter_map(|client| client.ticket().map(|t| (client, t)));
+        let free = waiting.filter(|(client, _)| !crowded(&client.request.program));
+        let first = free.min_by_key(|(_, ticket)| *ticket);
+        first.map(|(client, ticket)| (client.id.number, ticket))
     }
 
     /// False: nothing can be started now.
@@ -409,7 +400,10 @@ struct Checked {
 /// Before anything of a reply is carried out: whether its message can be sent. The body of
 /// a refusal is no message, nor is that of an open or close event without WS-To.
 fn checked(mut reply: Reply, kind: Kind) -> Result<Checked, Fault> {
-    let refuses = matches!(reply.verdict(), Verdict::Refuse(_) | Verdict::NoOpinion);
+    let refuses = match kind {
+        Kind::Open => !matches!(reply.verdict(), Verdict::Accept),
+        Kind::Message | Kind::Close => reply.failed(),
+    };
     let sends = reply.to.is_some() || kind == Kind::Message;
     let message = match sends && !refuses {
         true => reply.take_message().map_err(Fault::Malformed)?,
