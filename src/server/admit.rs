@@ -22,6 +22,11 @@ use core::time::Duration;
 use log::{debug, error, info, warn};
 use std::io::ErrorKind;
 
+/// The answer to whoever comes, or has not been let in yet, while the daemon shuts down.
+pub fn stopping() -> Refusal {
+    Refusal::busy("stopping", "503: the daemon is shutting down")
+}
+
 /// A connection on `--listen` whose request head is not complete.
 pub struct Newcomer<F> {
     wire: Wire<F>,
@@ -57,23 +62,36 @@ impl<S: Sys> Server<S> {
     /// kernel's queues.
     pub(super) fn admitting(&self) -> bool {
         let most = self.shared.config.max_connections;
-        let connected = self
-            .clients
-            .values()
-            .filter(|client| client.connected())
-            .count();
         self.admit_again <= self.shared.now
-            && connected + self.newcomers.len() + self.farewells.len() < most + REFUSALS
+            && self.connected() + self.newcomers.len() + self.farewells.len() < most + REFUSALS
             // Those without a connection are owed their close event only.
             && self.clients.len() < 2 * most
+    }
+
+    /// Whether all connections are taken.
+    fn full(&self) -> bool {
+        let newcomers = self.newcomers.iter().flatten().count();
+        self.connected() + newcomers >= self.shared.config.max_connections
+    }
+
+    fn connected(&self) -> usize {
+        let connected = self.clients.values().filter(|client| client.connected());
+        connected.count()
+    }
+
+    /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
+    /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
+    /// and whose end has not been read yet. It must not be told that we are full.
+    fn later(&self, taken: usize) -> bool {
+        !self.admitting() || (taken > 0 && self.full())
     }
 
     // ---- The hand-off
 
     pub(super) fn take_handoffs(&mut self) {
         let mut record = vec![0; HANDOFF_RECORD];
-        for _ in 0..ADMISSIONS_PER_TURN {
-            if !self.admitting() {
+        for taken in 0..ADMISSIONS_PER_TURN {
+            if self.later(taken) {
                 return;
             }
             let sys = &self.shared.sys;
@@ -167,8 +185,8 @@ impl<S: Sys> Server<S> {
     // ---- --listen
 
     pub(super) fn take_connections(&mut self, listener: usize) {
-        for _ in 0..ADMISSIONS_PER_TURN {
-            if !self.admitting() {
+        for taken in 0..ADMISSIONS_PER_TURN {
+            if self.later(taken) {
                 return;
             }
             let sys = &self.shared.sys;
@@ -272,14 +290,11 @@ impl<S: Sys> Server<S> {
     }
 
     fn decide(&self, arrival: &Arrival<S::Fd>) -> Result<(Request, Charge), Refusal> {
-        let connected = self
-            .clients
-            .values()
-            .filter(|client| client.connected())
-            .count();
+        if self.stopping.is_some() {
+            return Err(stopping());
+        }
         // This one is no newcomer any more.
-        let newcomers = self.newcomers.iter().flatten().count();
-        if connected + newcomers >= self.shared.config.max_connections {
+        if self.full() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }
         let accept = handshake::check(&arrival.variables, &self.shared.config.origins)?;

@@ -10,7 +10,6 @@ use crate::client::{Client, Shared};
 use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::http::Refusal;
 use crate::job::Job;
 use crate::limits::{self, KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
 use crate::logging;
@@ -277,17 +276,6 @@ impl<S: Sys> Server<S> {
         };
         let admitting = self.admitting();
         let sys = &mut self.shared.sys;
-        if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
-            sys.watch(handoff, token(Token::Handoff), Interest::Read);
-        }
-        for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
-            sys.watch(listener, token(Token::Listener(i)), Interest::Read);
-        }
-        for (i, newcomer) in self.newcomers.iter().enumerate() {
-            if let Some(newcomer) = newcomer {
-                newcomer.watch(sys, token(Token::Newcomer(i)));
-            }
-        }
         if let Some(fifo) = self.outbox.wants_reading() {
             sys.watch(fifo, token(Token::Outbox), Interest::Read);
         }
@@ -307,6 +295,18 @@ impl<S: Sys> Server<S> {
                     sys.watch(pipe, token(t), interest);
                 }
             }
+        }
+        // Last: whoever left before makes room for them.
+        for (i, newcomer) in self.newcomers.iter().enumerate() {
+            if let Some(newcomer) = newcomer {
+                newcomer.watch(sys, token(Token::Newcomer(i)));
+            }
+        }
+        if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
+            sys.watch(handoff, token(Token::Handoff), Interest::Read);
+        }
+        for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
+            sys.watch(listener, token(Token::Listener(i)), Interest::Read);
         }
         watched
     }
@@ -410,10 +410,15 @@ impl<S: Sys> Server<S> {
         let end = self.shared.now + SHUTDOWN;
         self.stopping = Some(end);
         info!("shutting down");
+        // No one can come any more; those who wait in the kernel's queues get an answer.
+        self.run.leave(&self.shared.sys);
+        self.take_handoffs();
+        for i in 0..self.listeners.len() {
+            self.take_connections(i);
+        }
         self.handoff = None;
         self.listeners.clear();
-        self.run.leave(&self.shared.sys);
-        let refusal = Refusal::busy("stopping", "503: the daemon is shutting down");
+        let refusal = admit::stopping();
         for i in 0..self.newcomers.len() {
             self.refuse_newcomer(i, &refusal);
         }
