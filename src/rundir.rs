@@ -185,12 +185,16 @@ impl RunDir {
         }
     }
 
-    /// What an ended daemon leaves: the FIFO, so that waiting writers go on with the next.
+    /// Whoever comes from now on finds no daemon.
+    pub fn shut<S: Sys>(&self, sys: &S) {
+        // Gone already, or the folder is: nothing to mend at the end.
+        let _ = sys.unlink(&self.handoff());
+    }
+
+    /// An ended daemon leaves the FIFO, so that waiting writers go on with the next. The pid
+    /// file goes last: until then no other daemon may serve this folder.
     pub fn leave<S: Sys>(&self, sys: &S) {
-        for path in [self.handoff(), self.pid()] {
-            // Gone already, or the folder is: nothing to mend at the end.
-            let _ = sys.unlink(&path);
-        }
+        let _ = sys.unlink(&self.pid());
     }
 }
 

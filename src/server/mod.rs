@@ -411,7 +411,7 @@ impl<S: Sys> Server<S> {
         self.stopping = Some(end);
         info!("shutting down");
         // No one can come any more; those who wait in the kernel's queues get an answer.
-        self.run.leave(&self.shared.sys);
+        self.run.shut(&self.shared.sys);
         self.take_handoffs();
         for i in 0..self.listeners.len() {
             self.take_connections(i);
@@ -464,5 +464,6 @@ impl<S: Sys> Server<S> {
             let _ = job.finish(&self.shared.sys, scratch);
         }
         self.write_status(true, true);
+        self.run.leave(&self.shared.sys);
     }
 }
