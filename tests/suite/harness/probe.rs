@@ -47,9 +47,17 @@ impl Daemon {
 }
 
 impl Ws {
-    /// The connection still works.
+    /// The connection still works, and has heard nothing meanwhile.
     pub fn works(&mut self) {
-        assert_eq!(self.ask("head X-A: b;out still"), "still");
+        self.works_after(None);
+    }
+
+    /// The connection has heard this message, no other one, and still works.
+    pub fn works_after(&mut self, message: Option<&str>) {
+        self.send("head X-A: b;out still");
+        for message in message.into_iter().chain(["still"]) {
+            assert_eq!(self.text(), message);
+        }
     }
 }
 
