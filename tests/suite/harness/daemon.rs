@@ -1,9 +1,9 @@
 //! A daemon under test.
 
-use super::{PATIENCE, Ws, command, compile, wait_for, ws2cgi};
 use std::fs::{File, OpenOptions};
+use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -53,6 +53,7 @@ impl Start {
     }
 
     /// A shell command to run before, in the process that becomes the daemon: `ulimit -n 30`.
+    /// Its working folder is the temporary one.
     pub fn shell(mut self, shell: &str) -> Start {
         self.shell = format!("{shell}; ");
         self
@@ -89,12 +90,16 @@ impl Start {
         folder
     }
 
-    /// Starts the daemon and waits until it is ready.
+    /// Starts the daemon and waits until it says that it is ready.
     pub fn ready(self) -> Daemon {
+        self.ready_when(|daemon| daemon.log().contains(" ready in "))
+    }
+
+    /// Starts the daemon and waits until something shows that it is ready.
+    pub fn ready_when(self, ready: impl Fn(&Daemon) -> bool) -> Daemon {
         let mut daemon = self.launch();
-        let said_ready = |log: &str| log.contains(" ready in ").then_some(());
         let start = Instant::now();
-        while said_ready(&daemon.log()).is_none() {
+        while !ready(&daemon) {
             if let Some(status) = daemon.child.try_wait().expect("wait") {
                 panic!("the daemon ended with {status}: {}", daemon.log());
             }
@@ -133,6 +138,7 @@ impl Start {
             .args(program.get_args())
             .args(&args);
         command
+            .current_dir(folder.path())
             .env_clear()
             .env("RUST_LOG", &self.log_level)
             .envs(self.env);
@@ -194,10 +200,7 @@ impl Daemon {
     /// The client's end of a TCP connection whose other end the real `cgi-bin/PROGRAM` has
     /// handed over, as boa would: `variables` beside those of a plain upgrade request.
     pub fn hand_off(&self, program: &str, variables: &[(&str, &str)]) -> TcpStream {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
-        let (server, _) = listener.accept().expect("accept");
-        client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        let (client, server) = tcp_pair();
         let mut nph = self.nph(program, variables);
         nph.stdout(Stdio::from(std::os::fd::OwnedFd::from(server)));
         let status = nph.status().expect("run the hand-off");
@@ -210,20 +213,8 @@ impl Daemon {
     pub fn nph(&self, program: &str, variables: &[(&str, &str)]) -> Command {
         let mut nph = command(&self.path("cgi-bin").join(program));
         nph.current_dir(self.path("cgi-bin")).stdin(Stdio::null());
-        let script = format!("/cgi-bin/{program}");
-        nph.envs([
-            ("GATEWAY_INTERFACE", "CGI/1.1"),
-            ("SERVER_SOFTWARE", "Boa/0.94.14rc21"),
-            ("SERVER_PROTOCOL", "HTTP/1.1"),
-            ("REQUEST_METHOD", "GET"),
-            ("SCRIPT_NAME", &script),
-            ("QUERY_STRING", ""),
-            ("REMOTE_ADDR", "127.0.0.1"),
-            ("HTTP_HOST", "board.test"),
-            ("HTTP_UPGRADE", "websocket"),
-            ("HTTP_SEC_WEBSOCKET_VERSION", "13"),
-            ("HTTP_SEC_WEBSOCKET_KEY", super::KEY),
-        ]);
+        nph.env("SCRIPT_NAME", format!("/cgi-bin/{program}"));
+        nph.envs(super::UPGRADE);
         for (name, value) in variables {
             match *value {
                 "" => nph.env_remove(name),

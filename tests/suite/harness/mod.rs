@@ -4,7 +4,10 @@
 mod daemon;
 mod http;
 mod probe;
+mod processes;
 mod programs;
+mod records;
+mod sockets;
 mod ws;
 
 pub use daemon::{Daemon, Start};
@@ -12,6 +15,8 @@ pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use ws::{KEY, Ws, masked, narrow};
+pub use records::{UPGRADE, record};
+pub use sockets::{request, tcp_pair};
 
 use std::time::{Duration, Instant};
 
