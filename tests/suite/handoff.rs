@@ -1,1 +1,359 @@
-//! TODO
+//! Hand-off records: what the daemon takes, what it refuses, what of it programs see.
+
+use crate::harness::{Daemon, Ws, masked, read_answer, record, tcp_pair, wait_for};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
+use nix::unistd::{getuid, pipe};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+
+const ACT: [(&str, &str); 1] = [("PATH_INFO", "/act")];
+
+/// Hands in what must be refused for this reason, with one log line that names the sender,
+/// and no descriptor kept.
+fn refused(daemon: &mut Daemon, record: &[u8], fds: &[&dyn AsFd], why: &str) {
+    let (before, log) = (daemon.descriptors().len(), daemon.log().len());
+    let refusals = daemon.status()["refusals"]["record"].as_u64().unwrap_or(0);
+    daemon.hand_in(record, fds);
+    daemon.status_until("/refusals/record", refusals + 1);
+    let line = format!(
+        "WARN hand-off record from uid {} refused: {why}\n",
+        getuid()
+    );
+    wait_for("the log", || (daemon.log().len() > log).then_some(()));
+    assert_eq!(daemon.log()[log..], line);
+    daemon.expect(line.trim_end());
+    assert_eq!(
+        daemon.descriptors().len(),
+        before,
+        "{:?}",
+        daemon.descriptors()
+    );
+}
+
+#[test]
+fn malformed_records_are_refused() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act");
+    let cut = "it does not end with NUL";
+    let version = "it is of another version of ws2cgi, or no hand-off record";
+    let name = "a field has a bad name";
+    let whole = record(&ACT);
+    for (bytes, why) in [
+        (&b""[..], cut),
+        (&whole[..whole.len() - 1], cut),
+        (b"\0", version),
+        (b"ws2cgi/2 nph-ws\0PATH_INFO=/act\0", version),
+        (b"GET /act HTTP/1.1\r\n\r\n\0", version),
+        (b"ws2cgi/1 nph-\xff\0", "its program's name is not UTF-8"),
+        (b"ws2cgi/1 nph-ws\0PATH_INFO\0", "a field has no '='"),
+        (b"ws2cgi/1 nph-ws\0\0", "a field has no '='"),
+        (b"ws2cgi/1 nph-ws\0=x\0", name),
+        (b"ws2cgi/1 nph-ws\x009LIVES=x\0", name),
+        (b"ws2cgi/1 nph-ws\0PATH INFO=x\0", name),
+        (b"ws2cgi/1 nph-ws\0A\nERROR forged=x\0", name),
+        (b"ws2cgi/1 nph-ws\0BASH_FUNC_x%%=() { :; }\0", name),
+        (b"ws2cgi/1 nph-ws\0\xff=x\0", name),
+    ] {
+        let (mut client, server) = tcp_pair();
+        refused(&mut daemon, bytes, &[&server], why);
+        drop(server);
+        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
+    }
+    bystander.hears_nothing();
+}
+
+#[test]
+fn a_record_holds_16_kb_and_no_more() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act");
+    let of_size = |size: usize| {
+        let without = record(&[ACT[0], ("HTTP_COOKIE", "")]).len();
+        record(&[ACT[0], ("HTTP_COOKIE", &"c".repeat(size - without))])
+    };
+    let (client, server) = tcp_pair();
+    daemon.hand_in(&of_size(16 * 1024), &[&server]);
+    Ws::accepted(client).hears_nothing();
+    daemon.status_until("/events/close/done", 1);
+    let cut = "it was cut off: too long, or too many descriptors";
+    for size in [16 * 1024 + 1, 60_000] {
+        refused(&mut daemon, &of_size(size), &[&server], cut);
+    }
+    bystander.hears_nothing();
+}
+
+fn open(daemon: &Daemon, write: bool) -> File {
+    let mut options = OpenOptions::new();
+    options
+        .read(!write)
+        .write(write)
+        .custom_flags(nix::libc::O_NONBLOCK);
+    options
+        .open(daemon.path("run/outbox"))
+        .expect("open the outbox")
+}
+
+#[test]
+fn descriptors_of_the_wrong_kind_are_refused() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act");
+    let (_client, tcp) = tcp_pair();
+    let (_client2, tcp2) = tcp_pair();
+    let file = File::open(daemon.path("handlers/act")).expect("a file");
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .expect("/dev/null");
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let udp_pair = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    udp_pair
+        .connect(udp.local_addr().expect("address"))
+        .expect("connect");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let unconnected = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
+    let packets = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).expect("pair");
+    let (datagrams, _) = UnixDatagram::pair().expect("pair");
+    let ((from, to), (from2, to2)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
+    let both = File::options()
+        .read(true)
+        .write(true)
+        .open(daemon.path("run/outbox"));
+    let (both, fifo_out, fifo_in) = (
+        both.expect("open"),
+        open(&daemon, false),
+        open(&daemon, true),
+    );
+
+    let none = "it has no descriptor";
+    let socket = "its descriptor is no connected stream socket";
+    let pipes = "its descriptors are not a pipe to read and one to write";
+    let many = "it has more than two descriptors";
+    let outbox = "its descriptor is the outbox";
+    let cut = "it was cut off: too long, or too many descriptors";
+    let thirty: Vec<&dyn AsFd> = vec![&tcp; 30];
+    let cases: [(&[&dyn AsFd], &str); 27] = [
+        (&[], none),
+        (&[&file], socket),
+        (&[&null], socket),
+        (&[&udp], socket),
+        (&[&udp_pair], socket),
+        (&[&listener], socket),
+        (&[&unconnected], socket),
+        (&[&packets.0], socket),
+        (&[&datagrams], socket),
+        (&[&from], socket),
+        (&[&to], socket),
+        (&[&both], socket),
+        (&[&fifo_in], socket),
+        (&[&tcp, &tcp2], pipes),
+        (&[&tcp, &to], pipes),
+        (&[&from, &tcp], pipes),
+        (&[&to, &from], pipes),
+        (&[&from, &from2], pipes),
+        (&[&to, &to2], pipes),
+        (&[&null, &null], pipes),
+        (&[&file, &to], pipes),
+        (&[&both, &both], pipes),
+        (&[&fifo_out, &to], outbox),
+        (&[&from, &fifo_in], outbox),
+        (&[&from, &to, &tcp], many),
+        (&[&tcp, &tcp, &tcp, &tcp, &tcp, &tcp, &tcp, &tcp], many),
+        (&thirty, cut),
+    ];
+    for (fds, why) in cases {
+        refused(&mut daemon, &record(&ACT), fds, why);
+    }
+    bystander.hears_nothing();
+    // Nor has any of them been made non-blocking, or the like: the outbox still works.
+    let id = bystander.id();
+    daemon.outbox(&format!("text {id} still here"));
+    assert_eq!(bystander.text(), "still here");
+}
+
+#[test]
+fn spoofed_variables_are_never_passed_on() {
+    let daemon = Daemon::start();
+    let (client, server) = tcp_pair();
+    let spoofed = [
+        "HTTP_PROXY",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "PATH",
+        "IFS",
+        "ENV",
+        "BASH_ENV",
+        "SHELLOPTS",
+        "HOME",
+        "TZ",
+        "WS_ID",
+        "WS_BOOT",
+        "WS_EVENT",
+        "WS_STATE",
+        "WS_ROOMS",
+        "WS_OUTBOX",
+        "WS2CGI_RUN",
+        "HTTP_x",
+        "HTTP_",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "PATH_TRANSLATED",
+        "DOCUMENT_ROOT",
+        "_",
+    ];
+    let more: Vec<_> = spoofed
+        .iter()
+        .map(|name| (*name, "evil"))
+        .chain(ACT)
+        .collect();
+    daemon.hand_in(&record(&more), &[&server]);
+    let env = Ws::accepted(client).ask("env");
+    assert!(!env.contains("evil"), "{env}");
+    let names: Vec<_> = env
+        .lines()
+        .map(|line| line.split('=').next().expect("a name"))
+        .collect();
+    let expected = [
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "GATEWAY_INTERFACE",
+        "HTTP_HOST",
+        "HTTP_SEC_WEBSOCKET_KEY",
+        "HTTP_SEC_WEBSOCKET_VERSION",
+        "HTTP_UPGRADE",
+        "PATH",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "REMOTE_ADDR",
+        "REQUEST_METHOD",
+        "SCRIPT_NAME",
+        "SERVER_PROTOCOL",
+        "SERVER_SOFTWARE",
+        "WS_BOOT",
+        "WS_EVENT",
+        "WS_ID",
+        "WS_OUTBOX",
+        "WS_PROTOCOL",
+        "WS_ROOMS",
+        "WS_ROUTE",
+        "WS_STATE",
+    ];
+    assert_eq!(names, expected);
+    assert!(env.contains("\nCONTENT_LENGTH=3\n") || env.starts_with("CONTENT_LENGTH=3\n"));
+    let path = "\nPATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n";
+    assert!(env.contains(path), "{env}");
+}
+
+#[test]
+fn values_cannot_break_out_of_their_variable() {
+    let daemon = Daemon::start();
+    let (client, server) = tcp_pair();
+    let more = [
+        ACT[0],
+        ("HTTP_COOKIE", "a=1\r\nWS_ID=2\x1b\x7f"),
+        ("HTTP_COOKIE", "second"),
+    ];
+    daemon.hand_in(&record(&more), &[&server]);
+    let env = Ws::accepted(client).ask("env");
+    let cookies: Vec<_> = env.lines().filter(|line| line.contains("COOKIE")).collect();
+    assert_eq!(cookies, ["HTTP_COOKIE=a=1??WS_ID=2??"]);
+}
+
+#[test]
+fn shell_functions_and_a_poisoned_environment_stop_at_the_hand_off() {
+    let daemon = Daemon::start();
+    let (client, server) = tcp_pair();
+    let mut nph = daemon.nph("nph-ws", &ACT);
+    for name in [
+        "BASH_FUNC_x%%",
+        "IFS",
+        "PATH",
+        "HTTP_PROXY",
+        "WS_STATE",
+        "9LIVES",
+    ] {
+        nph.env(name, "() { evil; }");
+    }
+    nph.stdout(OwnedFd::from(server));
+    assert!(nph.status().expect("run").success());
+    drop(nph);
+    let env = Ws::accepted(client).ask("env");
+    assert!(!env.contains("evil"), "{env}");
+}
+
+/// The two pipes of lighttpd's cgi.upgrade: to the hand-off program, from it.
+fn pipes(daemon: &Daemon) -> (File, File) {
+    let ((stdin, to), (from, stdout)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
+    let mut nph = daemon.nph("nph-ws", &ACT);
+    nph.stdin(stdin).stdout(Stdio::from(stdout));
+    assert!(nph.status().expect("run").success());
+    (to.into(), from.into())
+}
+
+/// Reads a short unmasked text frame.
+fn frame(from: &mut File) -> String {
+    let mut head = [0; 2];
+    from.read_exact(&mut head).expect("a frame");
+    assert_eq!(head[0], 0x81);
+    let mut text = vec![0; head[1].into()];
+    from.read_exact(&mut text).expect("its payload");
+    String::from_utf8(text).expect("text")
+}
+
+#[test]
+fn two_pipes_carry_both_ways() {
+    let daemon = Daemon::start();
+    let (mut to, mut from) = pipes(&daemon);
+    assert_eq!(read_answer(&mut from).status, 101);
+    for text in ["one", "two"] {
+        let message = format!("out \\n{text}");
+        to.write_all(&masked(0x81, message.as_bytes()))
+            .expect("write");
+        assert_eq!(frame(&mut from), text);
+    }
+    to.write_all(&masked(0x88, &1000u16.to_be_bytes()))
+        .expect("write");
+    let mut rest = Vec::new();
+    from.read_to_end(&mut rest).expect("the end");
+    assert_eq!(rest, [0x88, 2, 0x03, 0xe8]);
+    daemon.event("close ");
+    daemon.until_empty();
+    assert!(
+        daemon
+            .events()
+            .iter()
+            .any(|line| line.ends_with(" 0 1000 client "))
+    );
+}
+
+#[test]
+fn a_server_that_ends_stdin_at_once_is_named_in_the_log() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act");
+    let (to, mut from) = pipes(&daemon);
+    drop(to);
+    assert_eq!(read_answer(&mut from).status, 101);
+    daemon.expect("the web server ended its program's stdin at once: it (busybox httpd, apache)");
+    daemon.status_until("/closes/1006", 1);
+    let mut rest = Vec::new();
+    from.read_to_end(&mut rest).expect("the end");
+    assert_eq!(rest, b"");
+    bystander.hears_nothing();
+}
+
+#[test]
+fn pipes_that_spoke_before_they_ended_are_a_client_that_left() {
+    let daemon = Daemon::start();
+    let (mut to, mut from) = pipes(&daemon);
+    assert_eq!(read_answer(&mut from).status, 101);
+    to.write_all(&masked(0x81, b"out \\nhello")).expect("write");
+    assert_eq!(frame(&mut from), "hello");
+    drop(to);
+    // No warning: the daemon's end checks its log.
+    daemon.status_until("/closes/1006", 1);
+}

@@ -14,6 +14,7 @@ mod launch;
 mod lighttpd;
 mod limits;
 mod listen;
+mod nph;
 mod order;
 mod outbox;
 mod peers;
