@@ -1,0 +1,48 @@
+# make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
+# make test   what CI runs
+# make build  the daemon and the event programs of cgi-bin/
+# make clean
+#
+# Debian packages that `run` and `test` need and do not find are installed first (tests/install).
+
+CC     ?= cc
+CFLAGS ?= -std=gnu99 -Wall -Wextra -Os
+CARGO  ?= cargo
+RUSTC  ?= rustc
+BUILD  := target
+
+PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
+
+.PHONY: run test build clean
+
+run:
+	@tests/install run
+	@$(MAKE) --no-print-directory build
+	@trap : INT; board/demo || [ $$? = 130 ]
+
+test:
+	@tests/install test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory build
+	$(CARGO) test
+
+build: $(PROGRAMS) $(BUILD)/sensors
+	$(CARGO) build --release
+
+clean:
+	$(CARGO) clean
+
+# The folder that the demo's daemon gets as --handlers: whatever lies there a browser can start.
+$(BUILD)/ws-bin/%: cgi-bin/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+$(BUILD)/ws-bin/chat: cgi-bin/chat.rs
+	@mkdir -p $(@D)
+	$(RUSTC) --edition 2024 -C opt-level=z -C panic=abort -C strip=symbols -o $@ $<
+
+# No event program, so it lies elsewhere.
+$(BUILD)/sensors: cgi-bin/sensors.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $<
