@@ -150,7 +150,7 @@ mod tests {
             ("REQUEST_METHOD", "GET"),
             ("HTTP_UPGRADE", "websocket"),
             ("HTTP_SEC_WEBSOCKET_VERSION", "13"),
-            ("HTTP_SEC_WEBSOCKET_KEY", "dGhlIHNhbXBsZSBub25jZQ== "),
+            ("HTTP_SEC_WEBSOCKET_KEY", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("HTTP_HOST", "board:8080"),
         ] {
             vars.set(name, value);

@@ -58,7 +58,7 @@ pub fn parse(
         // An underscore would collide with the name that a hyphen makes.
         if !field.name.contains('_') {
             let name = field.name.to_ascii_uppercase().replace('-', "_");
-            variables.offer(&format!("HTTP_{name}"), field.value.trim_ascii());
+            variables.offer(&format!("HTTP_{name}"), field.value);
         }
     }
     if !connection {

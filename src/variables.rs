@@ -32,7 +32,8 @@ impl Variables {
     /// Takes what is on the allowlist, with control bytes made `?`; leaves the rest out.
     pub fn offer(&mut self, name: &str, value: &[u8]) {
         if allowed(name) && self.get(name).is_none() {
-            self.set(name, value);
+            let header = name.starts_with("HTTP_");
+            self.set(name, if header { field_value(value) } else { value });
         }
     }
 
@@ -57,11 +58,10 @@ impl Variables {
         found.map(|(_, value)| value.as_slice())
     }
 
-    /// A variable's value without blanks around it (boa keeps trailing ones); empty where
-    /// there is none or it is not UTF-8.
+    /// A variable's value; empty where there is none or it is not UTF-8.
     pub fn text(&self, name: &str) -> &str {
         let value = self.get(name).unwrap_or_default();
-        core::str::from_utf8(value).unwrap_or_default().trim()
+        core::str::from_utf8(value).unwrap_or_default()
     }
 
     /// All of them.
@@ -75,6 +75,14 @@ impl Variables {
             .map(|(n, v)| n.len() + v.len() + 2 * size_of::<Vec<u8>>())
             .sum()
     }
+}
+
+/// Blanks around a header's value are no part of it (RFC 9110 §5.5); boa keeps trailing ones.
+fn field_value(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn allowed(name: &str) -> bool {
@@ -115,5 +123,15 @@ mod tests {
         assert_eq!(vars.get("HTTP_COOKIE"), Some(&b"a=1??b?c?"[..]));
         vars.offer("QUERY_STRING", "é".as_bytes());
         assert_eq!(vars.text("QUERY_STRING"), "é");
+    }
+
+    #[test]
+    fn blanks_around_a_header_are_no_part_of_it() {
+        let mut vars = Variables::default();
+        vars.offer("HTTP_X", b" \ta b\t ");
+        vars.offer("HTTP_Y", b" \t");
+        vars.offer("PATH_INFO", b"/chat ");
+        assert_eq!((vars.text("HTTP_X"), vars.text("HTTP_Y")), ("a b", ""));
+        assert_eq!(vars.text("PATH_INFO"), "/chat ");
     }
 }
