@@ -8,6 +8,7 @@ mod processes;
 mod programs;
 mod records;
 mod sockets;
+mod server;
 mod ws;
 
 pub use daemon::{Daemon, Start};
@@ -17,6 +18,7 @@ pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use ws::{KEY, Ws, masked, narrow};
 pub use records::{UPGRADE, record};
 pub use sockets::{request, tcp_pair};
+pub use server::{Server, children, group_members, project, server_command};
 
 use std::time::{Duration, Instant};
 

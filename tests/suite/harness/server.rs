@@ -1,0 +1,395 @@
+//! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
+//! lighttpd and nginx, each with the configuration that `board/` offers.
+
+use super::{Answer, Daemon, KEY, PATIENCE, Ws, compile, read_answer, run_ok, wait_for};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A running web server, on loopback. Dropping it ends it. Its folder is the daemon's:
+/// pages are in `www/`, programs in `cgi-bin/`.
+pub struct Server {
+    /// `boa rc21`, `lighttpd`: for messages.
+    pub name: String,
+    pub port: u16,
+    /// To start it again.
+    command: Command,
+    child: Child,
+}
+
+/// A file of the project.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A command that Debian may have in a `sbin` folder.
+pub fn server_command(name: &str) -> Command {
+    let mut command = Command::new(name);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+impl Server {
+    // ---- boa
+
+    /// The stand-in in one of its modes: rc21, uclinux, piped.
+    pub fn boa(mode: &str, daemon: &Daemon) -> Server {
+        let mut command = Command::new(compile("tests/boa/boa.c"));
+        command.args([mode, "0"]).arg(pages(daemon));
+        command.stdout(Stdio::piped());
+        log_to(&mut command, daemon, "boa.log");
+        let mut child = command.spawn().expect("start boa");
+        let stdout = child.stdout.take().expect("its stdout");
+        let mut line = String::new();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its port");
+        let port: u16 = line.trim().parse().expect("a port number");
+        // Started again, it gets the port that it has now.
+        let mut command = Command::new(command.get_program());
+        command
+            .args([mode, &port.to_string()])
+            .arg(daemon.path(""))
+            .stdout(Stdio::null());
+        log_to(&mut command, daemon, "boa.log");
+        Server {
+            name: format!("boa {mode}"),
+            port,
+            command,
+            child,
+        }
+    }
+
+    /// boa 0.94.14rc21: the stand-in, and the real one if BOA names it.
+    pub fn rc21(daemon: &Daemon) -> Vec<Server> {
+        let mut servers = vec![Server::boa("rc21", daemon)];
+        if let Some(boa) = std::env::var_os("BOA") {
+            servers.push(Server::on_a_free_port("real boa", |port| {
+                let config = daemon.path("boa-conf");
+                std::fs::create_dir_all(&config).expect("boa's folder");
+                std::fs::write(config.join("boa.conf"), boa_conf(daemon, port)).expect("boa.conf");
+                let mut command = Command::new(&boa);
+                command.args(["-d", "-c"]).arg(config).stdout(Stdio::null());
+                log_to(&mut command, daemon, "real-boa.log");
+                command
+            }));
+        }
+        servers
+    }
+
+    // ---- lighttpd
+
+    /// lighttpd with `board/lighttpd.conf`.
+    pub fn lighttpd(daemon: &Daemon) -> Server {
+        Server::lighttpd_with(daemon, &project("board/lighttpd.conf"))
+    }
+
+    /// lighttpd with `board/lighttpd-tls.conf` and a certificate of its own, `pem`.
+    pub fn lighttpd_tls(daemon: &Daemon) -> Server {
+        certificate(daemon);
+        Server::lighttpd_with(daemon, &project("board/lighttpd-tls.conf"))
+    }
+
+    /// lighttpd with another configuration that reads the same environment.
+    pub fn lighttpd_with(daemon: &Daemon, config: &Path) -> Server {
+        let root = pages(daemon);
+        Server::on_a_free_port("lighttpd", |port| {
+            let mut command = server_command("lighttpd");
+            command.arg("-D").arg("-f").arg(config).envs([
+                ("WS2CGI_PORT", port.to_string()),
+                ("WS2CGI_WWW", root.join("www").display().to_string()),
+                ("WS2CGI_CGIBIN", root.join("cgi-bin").display().to_string()),
+                ("WS2CGI_PEM", root.join("pem").display().to_string()),
+            ]);
+            log_to(&mut command, daemon, "lighttpd.log");
+            command
+        })
+    }
+
+    // ---- nginx
+
+    /// nginx with `board/nginx.conf` in front of `backend`, as `--listen` has it;
+    /// `changes` to its text.
+    pub fn nginx(daemon: &Daemon, backend: &str, changes: &[(&str, &str)]) -> Server {
+        let root = pages(daemon).display().to_string();
+        let text = std::fs::read_to_string(project("board/nginx.conf")).expect("nginx.conf");
+        let text = text.replace("@BACKEND@", backend).replace("@DIR@", &root);
+        let text = changes.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "no {from} in nginx.conf");
+            text.replace(from, to)
+        });
+        Server::on_a_free_port("nginx", |port| {
+            let config = daemon.path("nginx.conf");
+            let text = text.replace("@PORT@", &port.to_string());
+            std::fs::write(&config, text).expect("nginx.conf");
+            let mut command = server_command("nginx");
+            // Its workers would else be nobody's, who may not enter a temporary folder.
+            let directives = format!("daemon off; user {};", user());
+            command.args(["-p", &root, "-g", &directives, "-c"]);
+            command.arg(config);
+            log_to(&mut command, daemon, "nginx.log");
+            command
+        })
+    }
+
+    // ---- Starting and ending
+
+    /// A server that can't be told to find a port itself, and may lose a race for it.
+    fn on_a_free_port(name: &str, make: impl Fn(u16) -> Command) -> Server {
+        for _ in 0..10 {
+            let port = free_port();
+            let mut command = make(port);
+            let mut server = Server {
+                name: name.to_owned(),
+                port,
+                child: command.spawn().unwrap_or_else(|e| panic!("{name}: {e}")),
+                command,
+            };
+            if server.comes_up() {
+                return server;
+            }
+        }
+        panic!("{name} does not start; {:?}", make(0));
+    }
+
+    /// Waits until it listens; false: it has ended.
+    fn comes_up(&mut self) -> bool {
+        let (pid, port) = (self.child.id(), self.port);
+        wait_for(&format!("{} to listen", self.name), || {
+            if self.child.try_wait().expect("wait").is_some() {
+                return Some(false);
+            }
+            listens(pid, port).then_some(true)
+        })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// Starts it again, on the same port, after [`Server::kill`] or [`Server::end`].
+    pub fn start_again(&mut self) {
+        self.child = self.command.spawn().expect("start it again");
+        assert!(self.comes_up(), "{} did not start again", self.name);
+    }
+
+    /// Ends it properly: a killed nginx would leave its workers behind.
+    pub fn end(&mut self) {
+        if self.child.try_wait().expect("wait").is_none() {
+            run_ok(Command::new("kill").arg(self.pid().to_string()));
+            let child = &mut self.child;
+            wait_for("the web server to end", || child.try_wait().expect("wait"));
+        }
+    }
+
+    // ---- Requests
+
+    /// A connection.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
+        stream
+    }
+
+    /// The start of its URLs, and the origin of its pages.
+    pub fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Asks for a page, and reads it.
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[("Connection", "close")], "")
+    }
+
+    /// A request and its answer.
+    pub fn request(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        let mut stream = self.connect();
+        let host = format!("127.0.0.1:{}", self.port);
+        let fields = [&[("Host", host.as_str())], fields].concat();
+        send_head(&mut stream, method, path, &fields);
+        stream.write_all(body.as_bytes()).expect("write the body");
+        read_answer(&mut stream)
+    }
+
+    /// A WebSocket.
+    pub fn ws(&self, path: &str) -> Ws {
+        Ws::accepted(self.upgrade(path, &[]))
+    }
+
+    /// An upgrade request, sent. `changes` replace fields of those names, or add them; an
+    /// empty value takes a field away.
+    pub fn upgrade(&self, path: &str, changes: &[(&str, &str)]) -> TcpStream {
+        let (host, origin) = (format!("127.0.0.1:{}", self.port), self.origin());
+        let usual = [
+            ("Host", host.as_str()),
+            ("Origin", &origin),
+            ("Upgrade", "websocket"),
+            ("Connection", "keep-alive, Upgrade"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", KEY),
+        ];
+        let changed = |(name, _): &&(&str, &str)| changes.iter().any(|(n, _)| n == name);
+        let usual = usual.iter().filter(|field| !changed(field));
+        let fields = usual.chain(changes).filter(|(_, value)| !value.is_empty());
+        let fields: Vec<_> = fields.copied().collect();
+        let mut stream = self.connect();
+        send_head(&mut stream, "GET", path, &fields);
+        stream
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // It may be hung: that may be what has failed.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        } else {
+            self.end();
+        }
+    }
+}
+
+/// Sends a request head in one write, as clients do.
+pub fn send_head(stream: &mut TcpStream, method: &str, path: &str, fields: &[(&str, &str)]) {
+    let fields = fields.iter().map(|(n, v)| format!("{n}: {v}\r\n"));
+    let fields: String = fields.collect();
+    let head = format!("{method} {path} HTTP/1.1\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).expect("send the head");
+}
+
+/// Makes `www/` with the tests' page; returns the daemon's folder.
+fn pages(daemon: &Daemon) -> PathBuf {
+    let www = daemon.path("www");
+    std::fs::create_dir_all(&www).expect("www");
+    std::fs::copy(project("tests/peers/page.html"), www.join("index.html")).expect("the page");
+    daemon.path("")
+}
+
+fn log_to(command: &mut Command, daemon: &Daemon, name: &str) {
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(daemon.path(name));
+    command.stdin(Stdio::null()).stderr(log.expect("a log"));
+}
+
+/// `board/boa.conf` with the places of a test.
+fn boa_conf(daemon: &Daemon, port: u16) -> String {
+    let text = std::fs::read_to_string(project("board/boa.conf")).expect("boa.conf");
+    let path = |name: &str| daemon.path(name).display().to_string();
+    let places = [
+        ("Port", port.to_string()),
+        ("Listen", "127.0.0.1".to_owned()),
+        ("User", user()),
+        ("Group", group()),
+        ("ErrorLog", path("boa-error.log")),
+        ("AccessLog", path("boa-access.log")),
+        ("DocumentRoot", path("www")),
+        ("ScriptAlias", format!("/cgi-bin/ {}/", path("cgi-bin"))),
+    ];
+    let line = |line: &str| {
+        let word = line.split(' ').next();
+        let place = places.iter().find(|(name, _)| Some(*name) == word);
+        place.map_or(line.to_owned(), |(name, value)| format!("{name} {value}"))
+    };
+    text.lines().map(|l| line(l) + "\n").collect()
+}
+
+fn id(option: &str) -> String {
+    let output = run_ok(Command::new("id").arg(option));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn user() -> String {
+    id("-un")
+}
+
+fn group() -> String {
+    id("-gn")
+}
+
+/// A key and a certificate for 127.0.0.1 in one file, `pem`.
+pub fn certificate(daemon: &Daemon) -> PathBuf {
+    let pem = daemon.path("pem");
+    let mut openssl = Command::new("openssl");
+    openssl.args(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+            .split_whitespace(),
+    );
+    openssl.arg("-keyout").arg(&pem);
+    // The certificate goes to stdout, the key has gone to the file.
+    let output = run_ok(&mut openssl);
+    let mut file = File::options().append(true).open(&pem).expect("pem");
+    file.write_all(&output.stdout).expect("the certificate");
+    pem
+}
+
+/// A port that nobody listens on, from below those that the kernel gives out by itself.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 97;
+        let port = 15000 + (n % 15000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Whether a process listens on a port: its own descriptors hold the inode that the
+/// kernel's table names.
+fn listens(pid: u32, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let end = format!(":{port:04X}");
+    let inodes = table.lines().filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let listening = words.get(3) == Some(&"0A") && words[1].ends_with(&end);
+        listening.then(|| format!("socket:[{}]", words[9]))
+    });
+    let inodes: Vec<_> = inodes.collect();
+    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let links = fds.flatten().filter_map(|fd| fd.path().read_link().ok());
+    let mut links = links.map(|link| link.display().to_string());
+    links.any(|link| inodes.contains(&link))
+}
+
+/// The live processes whose parent is `pid`.
+pub fn children(pid: u32) -> Vec<u32> {
+    processes(|stat| stat.get(1) == Some(&pid.to_string().as_str()))
+}
+
+/// The live processes of a process group.
+pub fn group_members(group: u32) -> Vec<u32> {
+    processes(|stat| stat.get(2) == Some(&group.to_string().as_str()))
+}
+
+/// Processes by what follows the name in /proc/PID/stat: state, parent, group … A zombie
+/// is none.
+fn processes(wanted: impl Fn(&[&str]) -> bool) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let wanted = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((_, stat)) = stat.rsplit_once(") ") else {
+            return false;
+        };
+        let stat: Vec<_> = stat.split(' ').collect();
+        stat[0] != "Z" && wanted(&stat)
+    };
+    pids.filter(wanted).collect()
+}
