@@ -1,7 +1,7 @@
 //! A daemon under test.
 
-use std::fs::{File, OpenOptions};
 use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;

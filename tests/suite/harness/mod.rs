@@ -7,18 +7,18 @@ mod probe;
 mod processes;
 mod programs;
 mod records;
-mod sockets;
 mod server;
+mod sockets;
 mod ws;
 
 pub use daemon::{Daemon, Start};
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
-pub use ws::{KEY, Ws, masked, narrow};
 pub use records::{UPGRADE, record};
-pub use sockets::{request, tcp_pair};
 pub use server::{Server, children, group_members, project, server_command};
+pub use sockets::{request, tcp_pair};
+pub use ws::{KEY, Ws, masked, narrow};
 
 use std::time::{Duration, Instant};
 
