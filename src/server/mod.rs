@@ -163,15 +163,6 @@ fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String>
 
 fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
     let fail = |e| format!("--listen {address}: {e}");
-    if let Address::Unix(path) = address {
-        // Left by a daemon that was killed; a live one has the run folder's lock.
-        if sys
-            .lstat(path)
-            .is_ok_and(|stat| stat.file_type == FileType::Socket)
-        {
-            sys.unlink(path).map_err(fail)?;
-        }
-    }
     let listener = sys.listen(address).map_err(fail)?;
     if let Address::Unix(path) = address {
         sys.set_access(path, owner, 0o660).map_err(fail)?;

@@ -73,7 +73,8 @@ pub trait Sys {
 
     // ---- Sockets
 
-    /// A listening stream socket.
+    /// A listening stream socket. A socket in the file system at which nobody listens any
+    /// more is replaced; anything else there is AddrInUse.
     fn listen(&self, address: &Address) -> io::Result<Self::Fd>;
     /// The next connection of a listening socket.
     fn accept(&self, listener: &Self::Fd) -> io::Result<Self::Fd>;

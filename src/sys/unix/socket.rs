@@ -1,6 +1,6 @@
 //! Sockets, and descriptors that came from elsewhere.
 
-use super::super::{Address, Datagram, Kind};
+use super::super::{Address, Datagram, FileType, Kind};
 use super::{check, owned};
 use crate::limits::HANDOFF_DESCRIPTORS;
 use core::net::SocketAddr;
@@ -34,12 +34,27 @@ pub fn listen(address: &Address) -> io::Result<OwnedFd> {
         }
         Address::Unix(path) => {
             let fd = socket(AddressFamily::Unix, SockType::Stream)?;
-            nix::sys::socket::bind(fd.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
+            let name = UnixAddr::new(path.as_str())?;
+            if abandoned(path, &name)? {
+                nix::unistd::unlink(path.as_str())?;
+            }
+            nix::sys::socket::bind(fd.as_raw_fd(), &name)?;
             fd
         }
     };
     nix::sys::socket::listen(&listener, Backlog::new(64)?)?;
     Ok(listener)
+}
+
+/// Whether a socket is there that nobody listens at any more.
+fn abandoned(path: &str, name: &UnixAddr) -> io::Result<bool> {
+    // A regular file would refuse a connection too.
+    if !super::file::lstat(path).is_ok_and(|stat| stat.file_type == FileType::Socket) {
+        return Ok(false);
+    }
+    let probe = socket(AddressFamily::Unix, SockType::Stream)?;
+    let answer = nix::sys::socket::connect(probe.as_raw_fd(), name);
+    Ok(answer == Err(nix::errno::Errno::ECONNREFUSED))
 }
 
 pub fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
