@@ -1,1 +1,333 @@
-//! TODO
+//! `--listen`: upgrades taken directly, without a web server before or behind.
+
+use crate::harness::{Answer, Daemon, Start, Ws, masked, read_answer, request, wait_for};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+const UNIX: &str = "--listen unix:{}/ws.sock";
+
+fn answer(daemon: &Daemon, head: &[u8]) -> Answer {
+    let mut stream = daemon.unix("ws.sock");
+    stream.write_all(head).expect("write");
+    read_answer(&mut stream)
+}
+
+fn upgrade(mut stream: TcpStream, request: &str) -> Ws {
+    stream.write_all(request.as_bytes()).expect("write");
+    Ws::accepted(stream)
+}
+
+/// Lines of the program's environment that begin so.
+fn env(ws: &mut Ws, begins: &[&str]) -> Vec<String> {
+    let env = ws.ask("env");
+    let wanted = |line: &&str| begins.iter().any(|b| line.starts_with(b));
+    env.lines().filter(wanted).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_request_becomes_cgi_variables() {
+    let daemon = Daemon::with("--listen 127.0.0.1:0");
+    let port = daemon.port("tcp");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    let from = stream.local_addr().expect("address").port();
+    let more = "Cookie: a=1\r\nCOOKIE: second\r\nX-Forwarded-For: 9.9.9.9\r\nProxy: evil\r\n";
+    let mut ws = upgrade(stream, &request("/deep/act/room?x=1&y", more));
+    let begins = [
+        "GATEWAY",
+        "HTTP",
+        "PATH_INFO",
+        "QUERY",
+        "RE",
+        "S",
+        "WS_ROUTE",
+    ];
+    assert_eq!(
+        env(&mut ws, &begins),
+        [
+            "GATEWAY_INTERFACE=CGI/1.1".to_owned(),
+            "HTTP_CONNECTION=Upgrade".to_owned(),
+            "HTTP_COOKIE=a=1".to_owned(),
+            "HTTP_HOST=board.test".to_owned(),
+            "HTTP_SEC_WEBSOCKET_KEY=dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
+            "HTTP_SEC_WEBSOCKET_VERSION=13".to_owned(),
+            "HTTP_UPGRADE=websocket".to_owned(),
+            "HTTP_X_FORWARDED_FOR=9.9.9.9".to_owned(),
+            "PATH_INFO=/room".to_owned(),
+            "QUERY_STRING=x=1&y".to_owned(),
+            "REMOTE_ADDR=127.0.0.1".to_owned(),
+            format!("REMOTE_PORT={from}"),
+            "REQUEST_METHOD=POST".to_owned(),
+            "REQUEST_URI=/deep/act/room?x=1&y".to_owned(),
+            "SCRIPT_NAME=/deep/act".to_owned(),
+            "SERVER_ADDR=127.0.0.1".to_owned(),
+            "SERVER_NAME=board.test".to_owned(),
+            format!("SERVER_PORT={port}"),
+            "SERVER_PROTOCOL=HTTP/1.1".to_owned(),
+            format!("SERVER_SOFTWARE=ws2cgi/{}", env!("CARGO_PKG_VERSION")),
+            "WS_ROUTE=/deep/act/room".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn several_addresses_are_listened_at() {
+    let daemon = Daemon::with(&format!(
+        "--listen 127.0.0.1:0 --listen [::1]:0 {UNIX} --listen unix:{{}}/two"
+    ));
+    let v4 = TcpStream::connect(("127.0.0.1", daemon.port("tcp"))).expect("connect");
+    let v6 = TcpStream::connect(("::1", daemon.port("tcp6"))).expect("connect");
+    for (stream, remote) in [
+        (v4, &["REMOTE_ADDR=127.0.0.1", "SERVER_ADDR=127.0.0.1"][..]),
+        (v6, &["REMOTE_ADDR=::1", "SERVER_ADDR=::1"]),
+        (daemon.unix("ws.sock"), &[]),
+        (daemon.unix("two"), &[]),
+    ] {
+        let mut ws = upgrade(stream, &request("/act", ""));
+        assert_eq!(env(&mut ws, &["REMOTE_ADDR", "SERVER_ADDR"]), remote);
+    }
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_and_no_other() {
+    let more = "X-Forwarded-For: 1.1.1.1, 2001:db8::7\r\nX-Forwarded-Proto: HTTPS\r\n";
+    let names = ["REMOTE_", "HTTPS"];
+    for (args, seen) in [
+        ("", &[][..]),
+        (
+            "--trust-forwarded",
+            &["HTTPS=on", "REMOTE_ADDR=2001:db8::7"],
+        ),
+    ] {
+        let daemon = Daemon::with(&format!("{UNIX} {args}"));
+        let mut ws = upgrade(daemon.unix("ws.sock"), &request("/act", more));
+        assert_eq!(env(&mut ws, &names), seen, "{args}");
+        let mut plain = upgrade(daemon.unix("ws.sock"), &request("/act", ""));
+        assert_eq!(env(&mut plain, &names), [""; 0], "{args}");
+        let forged = "X-Forwarded-For: 1.1.1.1, root\r\nX-Forwarded-Proto: http\r\n";
+        let mut forged = upgrade(daemon.unix("ws.sock"), &request("/act", forged));
+        assert_eq!(env(&mut forged, &names), [""; 0], "{args}");
+    }
+}
+
+#[test]
+fn bytes_behind_the_head_are_not_lost() {
+    let daemon = Daemon::with(UNIX);
+    let mut stream = daemon.unix("ws.sock");
+    let mut bytes = request("/act", "").into_bytes();
+    for text in ["out \\none", "out \\ntwo"] {
+        bytes.extend(masked(0x81, text.as_bytes()));
+    }
+    stream.write_all(&bytes).expect("write");
+    let mut ws = Ws::accepted(stream);
+    assert_eq!((ws.text(), ws.text()), ("one".to_owned(), "two".to_owned()));
+    assert_eq!(ws.ask("out \\nthree"), "three");
+}
+
+#[test]
+fn a_head_may_come_byte_by_byte() {
+    let daemon = Daemon::with(UNIX);
+    let mut stream = daemon.unix("ws.sock");
+    for byte in request("/act", "").as_bytes() {
+        stream.write_all(&[*byte]).expect("write");
+    }
+    Ws::accepted(stream).hears_nothing();
+}
+
+#[test]
+fn a_second_request_behind_the_first_is_no_frame() {
+    let mut daemon = Daemon::with(UNIX);
+    let mut bystander = upgrade(daemon.unix("ws.sock"), &request("/act", ""));
+    let twice = request("/act", "").repeat(2);
+    let mut ws = upgrade(daemon.unix("ws.sock"), &twice);
+    assert_eq!(ws.closed().0, 1002);
+    daemon.expect(": closed with 1002: ");
+    daemon.status_until("/closes/1002", 1);
+    bystander.hears_nothing();
+}
+
+#[test]
+fn wrong_heads_are_answered() {
+    let mut daemon = Daemon::with(UNIX);
+    let mut bystander = upgrade(daemon.unix("ws.sock"), &request("/act", ""));
+    let good = request("/act", "");
+    let swap = |from: &str, to: &str| {
+        assert!(good.contains(from));
+        good.replacen(from, to, 1).into_bytes()
+    };
+    let fields = |n: usize| request("/act", &"X: y\r\n".repeat(n)).into_bytes();
+    let no_http = "400: this is no HTTP request";
+    let large = "431: the request head is too large";
+    let old = "505: an upgrade needs HTTP/1.1";
+    let upgrade = "426: this is a WebSocket endpoint; connect with a WebSocket";
+    let nothing = "404: no event program there";
+    for (head, text) in [
+        (b"\x16\x03\x01\x02\x00 TLS\r\n\r\n".to_vec(), no_http),
+        (b"text @all forged\n\n".to_vec(), no_http),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), no_http),
+        (swap("Host: ", "Ho st: "), no_http),
+        (swap("Host: board", "Host: bo\0rd"), no_http),
+        (swap("Host: ", "Host\r\n folded: "), no_http),
+        (swap("HTTP/1.1", "HTTP/1.0"), old),
+        (format!("GET /{}", "x".repeat(9000)).into_bytes(), large),
+        (
+            request("/act", &format!("X: {}\r\n", "y".repeat(9000))).into_bytes(),
+            large,
+        ),
+        (fields(96), large),
+        (swap("GET", "POST"), "405: an upgrade is a GET, not POST"),
+        (swap("GET", "HEAD"), "405: an upgrade is a GET, not HEAD"),
+        (
+            swap("Connection: Upgrade", "Connection: keep-alive"),
+            upgrade,
+        ),
+        (swap("Connection: Upgrade\r\n", ""), upgrade),
+        (swap("Upgrade: websocket\r\n", ""), upgrade),
+        (swap("Upgrade: websocket", "Upgrade: h2c"), upgrade),
+        (
+            swap("Version: 13", "Version: 7"),
+            "426: Sec-WebSocket-Version is '7'; 13 is supported",
+        ),
+        (
+            swap("Key: ", "Key: x"),
+            "400: Sec-WebSocket-Key is not 16 bytes in base64",
+        ),
+        (
+            swap("Sec-WebSocket-Key", "Sec_WebSocket_Key"),
+            "400: Sec-WebSocket-Key is not 16 bytes in base64",
+        ),
+        (swap("GET /act", "GET /"), nothing),
+        (swap("GET /act", "GET /nothing"), nothing),
+        (swap("GET /act", "GET /deep/../act"), nothing),
+        (swap("GET /act", "GET /deep%2fact"), nothing),
+        (swap("GET /act", "GET http://board.test/act"), nothing),
+        (swap("GET /act", "GET act"), nothing),
+        (swap("GET /act", "GET *"), nothing),
+        (
+            request("/act", "Origin: http://evil.test\r\n").into_bytes(),
+            "403: a page of http://evil.test may not connect to board.test without --origin http://evil.test",
+        ),
+    ] {
+        let answer = answer(&daemon, &head);
+        let shown = String::from_utf8_lossy(&head[..head.len().min(99)]);
+        assert_eq!(answer.body.trim_end(), text, "{shown}");
+        assert!(text.starts_with(&answer.status.to_string()));
+        daemon.expect(text);
+    }
+    // 95 fields beside our own five are as many as boa takes.
+    assert_eq!(answer(&daemon, &fields(95)).status, 101);
+    daemon.status_until("/refusals/head", 10);
+    bystander.hears_nothing();
+}
+
+#[test]
+fn a_connection_token_may_stand_among_others() {
+    let daemon = Daemon::with(UNIX);
+    for fields in [
+        "Connection: keep-alive, UPGRADE\r\n",
+        "Connection: close\r\nConnection: upgrade\r\n",
+    ] {
+        let head = request("/act", "").replace("Connection: Upgrade\r\n", fields);
+        upgrade(daemon.unix("ws.sock"), &head).hears_nothing();
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_its_head_is_whole_leaves_nothing() {
+    let daemon = Daemon::with(UNIX);
+    let before = daemon.descriptors().len();
+    for head in ["", "GET /act HTTP/1.1\r\nHost"] {
+        let mut stream = daemon.unix("ws.sock");
+        stream.write_all(head.as_bytes()).expect("write");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("shutdown");
+        assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+    }
+    wait_for("its descriptors to go", || {
+        (daemon.descriptors().len() == before).then_some(())
+    });
+    upgrade(daemon.unix("ws.sock"), &request("/act", "")).hears_nothing();
+}
+
+#[test]
+fn a_head_that_dawdles_is_408() {
+    let mut daemon = Daemon::with(UNIX);
+    let mut bystander = upgrade(daemon.unix("ws.sock"), &request("/act", ""));
+    let mut slow = daemon.unix("ws.sock");
+    slow.write_all(b"GET /act HTTP/1.1\r\nHost: board.test\r\n")
+        .expect("write");
+    let answer = read_answer(&mut slow);
+    assert_eq!(answer.status, 408);
+    daemon.expect("408: the request head did not come in time");
+    daemon.status_until("/refusals/slow", 1);
+    bystander.hears_nothing();
+}
+
+#[test]
+fn the_socket_has_its_mode_whatever_the_umask() {
+    for umask in ["000", "077"] {
+        let start = Start::default().args(UNIX);
+        let daemon = start.shell(&format!("umask {umask}")).ready();
+        let mode = std::fs::metadata(daemon.path("ws.sock"))
+            .expect("stat")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o660, "umask {umask}");
+    }
+}
+
+#[test]
+fn a_stale_socket_is_replaced() {
+    let daemon = Daemon::with(UNIX);
+    let folder = daemon.kill();
+    assert!(folder.path().join("ws.sock").exists());
+    let daemon = Start::default().args(UNIX).again_in(folder).ready();
+    upgrade(daemon.unix("ws.sock"), &request("/act", "")).hears_nothing();
+}
+
+#[test]
+fn a_socket_that_somebody_listens_at_is_left_alone() {
+    let folder = Start::folder();
+    let path = folder.path().join("ws.sock");
+    let live = UnixListener::bind(&path).expect("bind");
+    let (code, said) = Start::default().args(UNIX).again_in(folder).fails();
+    assert_eq!(code, 111);
+    let path = path.display();
+    assert!(
+        said.ends_with(&format!(
+            "ws2cgi: --listen unix:{path}: Address already in use (os error 98)\n"
+        )),
+        "{said}"
+    );
+    drop(live);
+}
+
+#[test]
+fn an_address_that_cannot_be_had_ends_the_start() {
+    let live = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = live.local_addr().expect("address").to_string();
+    for (address, why) in [
+        (&*taken, "Address already in use (os error 98)"),
+        (
+            "192.0.2.1:8000",
+            "Cannot assign requested address (os error 99)",
+        ),
+        (
+            "unix:{}/handlers/act",
+            "Address already in use (os error 98)",
+        ),
+        (
+            "unix:{}/nowhere/ws.sock",
+            "No such file or directory (os error 2)",
+        ),
+    ] {
+        let folder = Start::folder();
+        let shown = address.replace("{}", &folder.path().display().to_string());
+        let start = Start::default().args(&format!("--listen {address}"));
+        let (code, said) = start.again_in(folder).fails();
+        assert_eq!(code, 111, "{address}");
+        assert_eq!(said, format!("ws2cgi: --listen {shown}: {why}\n"));
+    }
+}

@@ -112,8 +112,7 @@ impl Start {
     /// Starts a daemon that must not come up. Returns its exit code and what it said.
     pub fn fails(self) -> (i32, String) {
         let mut daemon = self.launch();
-        let status = daemon.child.wait().expect("wait");
-        daemon.join_log();
+        let status = daemon.wait();
         daemon.quiet();
         (status.code().unwrap_or(-1), daemon.log())
     }
