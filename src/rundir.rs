@@ -124,13 +124,20 @@ impl RunDir {
     fn lock<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
         let path = self.pid();
         let fail = |e| format!("cannot use {path}: {e}");
-        let lock = sys.open(&path, Open::Lock).map_err(fail)?;
-        if !sys.lock(&lock).map_err(fail)? {
-            let folder = self.path();
-            return Err(format!(
-                "another ws2cgi serves {folder}; stop it, or choose another --run"
-            ));
-        }
+        let lock = loop {
+            let lock = sys.open(&path, Open::Lock).map_err(fail)?;
+            if !sys.lock(&lock).map_err(fail)? {
+                let (folder, pid) = (self.path(), first_line(sys, &path).unwrap_or_default());
+                return Err(format!(
+                    "another ws2cgi, pid {pid}, serves {folder}; stop it, or choose another --run"
+                ));
+            }
+            // A daemon that ended between the two calls has unlinked what we locked.
+            let locked = sys.fstat(&lock).map_err(fail)?.id;
+            if sys.lstat(&path).is_ok_and(|stat| stat.id == locked) {
+                break lock;
+            }
+        };
         sys.truncate(&lock).map_err(fail)?;
         write_all(sys, &lock, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)?;
         sys.set_access(&path, owner, 0o644).map_err(fail)?;
