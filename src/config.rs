@@ -179,7 +179,8 @@ impl Config {
             "close-on-error" => self.close_on_error = true,
             "user" => self.user = Some(value()?),
             "group" => self.group = Some(value()?),
-            "ready-fd" => self.ready_fd = Some(number(&value()?, 1, 1 << 20)? as u32),
+            // It is closed, and 0 to 2 must never be free: a client could land there.
+            "ready-fd" => self.ready_fd = Some(number(&value()?, 3, 1 << 20)? as u32),
             "status" => self.status = Some(seconds(&value()?, 0)?).filter(|p| !p.is_zero()),
             _ => return Err("no such option (--help lists them)".to_owned()),
         }

@@ -68,7 +68,8 @@ pub trait Sys {
     /// A descriptor that this process was started with: 0, 1 or 2. Blocking or not is
     /// left as it is: it belongs to others too.
     fn inherited(&self, number: u32) -> io::Result<Self::Fd>;
-    /// Takes over descriptor `number` that a parent left open for us (`--ready-fd`).
+    /// Takes over descriptor `number`, above 2, that a parent left open for us
+    /// (`--ready-fd`). Those that we have opened ourselves are refused.
     fn take_inherited(&self, number: u32) -> io::Result<Self::Fd>;
 
     // ---- Sockets

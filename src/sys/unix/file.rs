@@ -103,7 +103,14 @@ pub fn duplicate(number: u32) -> io::Result<OwnedFd> {
 
 pub fn take(number: u32) -> io::Result<OwnedFd> {
     let fd = libc::c_int::try_from(number).map_err(io::Error::other)?;
-    // SAFETY: sets a flag, or fails where no such descriptor is open.
+    // SAFETY: reads flags, or fails where no such descriptor is open.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    check(flags)?;
+    if flags & libc::FD_CLOEXEC != 0 {
+        // It has not come through an exec: it is one of our own.
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: sets a flag of an open descriptor.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     owned(fd)
 }
