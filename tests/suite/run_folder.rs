@@ -1,1 +1,337 @@
-//! TODO
+//! The run folder: how it is made, who owns it, what an earlier daemon or a stranger left there.
+
+use crate::harness::{Daemon, Start, wait_for};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Group, User, getuid, mkfifo};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{Read, Write};
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+/// Mode, and owner and group.
+fn access(path: &Path) -> (u32, (u32, u32)) {
+    let stat =
+        std::fs::symlink_metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    (stat.mode() & 0o7777, (stat.uid(), stat.gid()))
+}
+
+const MODES: [(&str, u32); 6] = [
+    ("run", 0o710),
+    ("run/handoff.sock", 0o660),
+    ("run/outbox", 0o620),
+    ("run/spool", 0o3730),
+    ("run/status.json", 0o640),
+    ("run/pid", 0o644),
+];
+
+#[test]
+fn modes_are_set_whatever_the_umask() {
+    for umask in ["000", "077"] {
+        let daemon = Start::default().shell(&format!("umask {umask}")).ready();
+        daemon.status();
+        for (name, mode) in MODES {
+            assert_eq!(access(&daemon.path(name)).0, mode, "umask {umask}: {name}");
+        }
+    }
+}
+
+#[test]
+fn modes_of_an_earlier_daemon_are_set_again() {
+    let folder = Daemon::start().end();
+    for name in ["run", "run/outbox", "run/spool"] {
+        std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(0o777))
+            .expect("chmod");
+    }
+    let daemon = Start::default().again_in(folder).ready();
+    daemon.status();
+    for (name, mode) in MODES {
+        assert_eq!(access(&daemon.path(name)).0, mode, "{name}");
+    }
+}
+
+#[test]
+fn the_daemon_drops_root_and_leaves_all_to_its_user() {
+    if !getuid().is_root() {
+        eprintln!("the_daemon_drops_root_and_leaves_all_to_its_user: skipped, as this is not root");
+        return;
+    }
+    let user = User::from_name("nobody").expect("users").expect("nobody");
+    let group = Group::from_name("daemon").expect("groups").expect("daemon");
+    let nobody = (user.uid.as_raw(), user.gid.as_raw());
+    for (args, (uid, gid)) in [
+        ("--user nobody", nobody),
+        (
+            "--user nobody --group daemon",
+            (nobody.0, group.gid.as_raw()),
+        ),
+        ("--group daemon", (0, group.gid.as_raw())),
+        ("--user 12345", (12345, 12345)),
+        ("--user 12345 --group 54321", (12345, 54321)),
+    ] {
+        let folder = Start::folder();
+        // Its programs run as that user, who has to get there.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
+        std::fs::set_permissions(
+            folder.path().join("handlers"),
+            Permissions::from_mode(0o777),
+        )
+        .expect("chmod");
+        let start = Start::default().args(&format!("--listen unix:{{}}/ws.sock {args}"));
+        let daemon = start.again_in(folder).ready();
+        daemon.status();
+        assert_eq!(daemon.process("Uid"), vec![uid.to_string(); 4], "{args}");
+        assert_eq!(daemon.process("Gid"), vec![gid.to_string(); 4], "{args}");
+        assert_eq!(daemon.process("Groups"), [gid.to_string()], "{args}");
+        for (name, mode) in MODES {
+            assert_eq!(
+                access(&daemon.path(name)),
+                (mode, (uid, gid)),
+                "{args}: {name}"
+            );
+        }
+        assert_eq!(
+            access(&daemon.path("ws.sock")),
+            (0o660, (uid, gid)),
+            "{args}"
+        );
+        let mut ws = daemon.connect("/act");
+        let id = ws.id();
+        assert_eq!(access(&daemon.path("handlers/events")).1, (uid, gid));
+        daemon.outbox(&format!("text {id} hello"));
+        assert_eq!(ws.text(), "hello");
+        ws.close(1000, "");
+        daemon.event("done close");
+        // It can also leave, and come again.
+        let folder = daemon.end();
+        assert!(!folder.path().join("run/pid").exists());
+        let start = Start::default().args(args).again_in(folder);
+        start.ready().connect("/act").hears_nothing();
+    }
+}
+
+#[test]
+fn unknown_users_and_groups_end_the_start() {
+    for (args, why) in [
+        ("--user no-such-user", "--user no-such-user: no such user"),
+        (
+            "--group no-such-group",
+            "--group no-such-group: no such group",
+        ),
+    ] {
+        let (code, said) = Start::default().args(args).fails();
+        assert_eq!((code, said), (111, format!("ws2cgi: {why}\n")));
+    }
+}
+
+#[test]
+fn the_pid_file_is_locked_for_life() {
+    let mut daemon = Daemon::start();
+    let path = daemon.path("run/pid");
+    let text = std::fs::read_to_string(&path).expect("the pid file");
+    assert_eq!(text, format!("{}\n", daemon.pid()));
+    let lock = |file| Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    let file = File::open(&path).expect("open");
+    let (file, _) = lock(file).expect_err("a lock");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!path.exists());
+    assert!(lock(file).is_ok());
+}
+
+#[test]
+fn a_second_daemon_is_told_of_the_first() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    let run = daemon.path("run").display().to_string();
+    let (code, said) = Start::default().args(&format!("--run {run}")).fails();
+    assert_eq!(code, 111);
+    let pid = daemon.pid();
+    assert_eq!(
+        said,
+        format!(
+            "ws2cgi: another ws2cgi, pid {pid}, serves {run}; stop it, or choose another --run\n"
+        )
+    );
+    // And has not harmed it.
+    let id = ws.id();
+    daemon.outbox(&format!("text {id} hello"));
+    assert_eq!(ws.text(), "hello");
+    daemon.connect("/act").hears_nothing();
+}
+
+#[test]
+fn nor_does_one_start_while_the_first_shuts_down() {
+    let mut daemon = Daemon::with("--event-timeout 1 --slow-timeout 0");
+    let mut ws = daemon.connect("/act?close=hang");
+    daemon.signal("TERM");
+    assert_eq!(ws.closed().0, 1001);
+    daemon.event("close ");
+    let run = daemon.path("run").display().to_string();
+    let (code, said) = Start::default().args(&format!("--run {run}")).fails();
+    assert_eq!(code, 111);
+    assert!(
+        said.contains(&format!("pid {}, serves {run};", daemon.pid())),
+        "{said}"
+    );
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.quiet();
+}
+
+#[test]
+fn after_a_kill_the_next_one_cleans_up() {
+    let daemon = Daemon::start();
+    let boot = daemon.status()["boot"].clone();
+    std::fs::write(daemon.path("run/spool/left"), "x").expect("write");
+    std::fs::write(daemon.path("run/spool/over"), "x").expect("write");
+    std::fs::write(daemon.path("run/.status.json.new"), "half").expect("write");
+    let folder = daemon.kill();
+    let path = |name: &str| folder.path().join(name);
+    assert!(path("run/pid").exists() && path("run/handoff.sock").exists());
+    let mut daemon = Start::default().again_in(folder).ready();
+    daemon.expect(&format!(
+        "INFO 2 old files removed from {}\n",
+        daemon.path("run/spool").display()
+    ));
+    assert_eq!(
+        std::fs::read_dir(daemon.path("run/spool"))
+            .expect("spool")
+            .count(),
+        0
+    );
+    daemon.connect("/act").hears_nothing();
+    assert_ne!(daemon.status()["boot"], boot);
+}
+
+#[test]
+fn writers_that_wait_in_the_fifo_go_on_with_the_next_daemon() {
+    let daemon = Daemon::start();
+    let path = daemon.path("run/outbox");
+    let inode = |path: &Path| std::fs::metadata(path).expect("stat").ino();
+    let before = inode(&path);
+    let mut fifo = OpenOptions::new().write(true).open(&path).expect("open");
+    let folder = daemon.end();
+    // As that writer still has it open, its line waits, as does whoever opens it now.
+    let waits = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            OpenOptions::new()
+                .write(true)
+                .open(path)
+                .expect("open")
+                .write_all(b"text @all second\n")
+        }
+    });
+    let daemon = Start::default().again_in(folder).ready();
+    assert_eq!(inode(&daemon.path("run/outbox")), before);
+    fifo.write_all(b"text @all first\n").expect("write");
+    waits.join().expect("the writer").expect("write");
+    daemon.status_until("/outbox/lines", 2);
+}
+
+#[test]
+fn a_regular_file_in_place_of_the_fifo_is_replaced() {
+    let folder = Start::folder();
+    let outbox = folder.path().join("run/outbox");
+    std::fs::create_dir(folder.path().join("run")).expect("run");
+    std::fs::write(&outbox, "text @all too early\n").expect("write");
+    let mut daemon = Start::default().again_in(folder).ready();
+    let what = "was a regular file, made by a writer before the first start; replaced";
+    daemon.expect(&format!("WARN {} {what}\n", outbox.display()).trim_end());
+    assert!(
+        std::fs::metadata(&outbox)
+            .expect("stat")
+            .file_type()
+            .is_fifo()
+    );
+    let mut ws = daemon.connect("/act");
+    daemon.outbox("text @all now");
+    assert_eq!(ws.text(), "now");
+}
+
+/// Puts something in the way.
+type Put = fn(&Path);
+
+#[test]
+fn other_things_in_the_way_end_the_start() {
+    let folder: Put = |path| {
+        std::fs::create_dir(path).expect("a folder");
+    };
+    let socket: Put = |path| drop(UnixDatagram::bind(path).expect("bind"));
+    let link: Put = |path| symlink("/dev/null", path).expect("link");
+    let file: Put = |path| std::fs::write(path, "x").expect("write");
+    let fifo: Put = |path| mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    for (name, put, why) in [
+        ("outbox", folder, "{} is no FIFO; remove it"),
+        ("outbox", socket, "{} is no FIFO; remove it"),
+        ("outbox", link, "{} is no FIFO; remove it"),
+        ("spool", file, "{} is no folder; remove it"),
+        ("spool", link, "{} is no folder; remove it"),
+        ("spool", fifo, "{} is no folder; remove it"),
+        (
+            "handoff.sock",
+            folder,
+            "cannot use {}: Is a directory (os error 21)",
+        ),
+        ("pid", folder, "cannot use {}: Is a directory (os error 21)"),
+        (
+            "pid",
+            link,
+            "cannot use {}: Too many levels of symbolic links (os error 40)",
+        ),
+    ] {
+        let folder = Start::folder();
+        let path = folder.path().join("run").join(name);
+        std::fs::create_dir(folder.path().join("run")).expect("run");
+        put(&path);
+        let (code, said) = Start::default().again_in(folder).fails();
+        let why = why.replace("{}", &path.display().to_string());
+        assert_eq!((code, said), (111, format!("ws2cgi: {why}\n")));
+    }
+}
+
+#[test]
+fn a_stale_link_as_hand_off_socket_is_replaced_and_its_goal_left_alone() {
+    let folder = Start::folder();
+    let (goal, run) = (folder.path().join("goal"), folder.path().join("run"));
+    std::fs::create_dir(&run).expect("run");
+    std::fs::write(&goal, "precious").expect("write");
+    symlink(&goal, run.join("handoff.sock")).expect("link");
+    let daemon = Start::default().again_in(folder).ready();
+    daemon.connect("/act").hears_nothing();
+    assert_eq!(access(&goal).0 & 0o777, 0o644);
+    assert_eq!(std::fs::read_to_string(&goal).expect("read"), "precious");
+}
+
+#[test]
+fn a_descriptor_is_told_of_readiness() {
+    let folder = Start::folder();
+    let ready = folder.path().join("ready");
+    mkfifo(&ready, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        let mut file = File::open(ready).expect("open");
+        // To its end: the daemon closes it.
+        file.read_to_string(&mut text).map(|_| text)
+    });
+    let start = Start::default().shell("exec 7>ready").args("--ready-fd 7");
+    let daemon = start.again_in(folder).ready();
+    wait_for("the end of its readiness", || {
+        reader.is_finished().then_some(())
+    });
+    assert_eq!(reader.join().expect("the reader").expect("text"), "\n");
+    daemon.connect("/act").hears_nothing();
+}
+
+#[test]
+fn a_readiness_descriptor_that_nobody_handed_over_ends_the_start() {
+    // Whatever the tests were started with: make hands out 3 and 4.
+    let none = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-";
+    for number in 3..=9 {
+        let start = Start::default().shell(none);
+        let (code, said) = start.args(&format!("--ready-fd {number}")).fails();
+        assert_eq!(code, 111);
+        let line = format!("ws2cgi: --ready-fd {number}: Bad file descriptor (os error 9)\n");
+        assert!(said.ends_with(&line), "{said}");
+    }
+}
