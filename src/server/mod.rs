@@ -1,5 +1,5 @@
 //! The daemon: its tables, and the loop. One turn: build the poll set, wait, dispatch,
-//! expire, settle, launch, sweep. Nothing is freed while it is being walked over.
+//! expire, settle, flush, launch, sweep. Nothing is freed while it is being walked over.
 
 mod admit;
 mod deliver;
@@ -51,6 +51,10 @@ pub struct Server<S: Sys> {
     in_the_way: BTreeSet<u64>,
     /// No descriptor could be had: newcomers wait until then.
     admit_again: Duration,
+    /// What is taken of all queues and of `--memory`, when the last settling was over.
+    taken: usize,
+    /// Something waits, and room was made for it after that: the next wait is none.
+    again: bool,
     /// When a shutdown ends.
     stopping: Option<Duration>,
     status: status::Writer,
@@ -202,6 +206,8 @@ impl<S: Sys> Server<S> {
             outbox: Outbox::new(held.outbox),
             in_the_way: BTreeSet::new(),
             admit_again: Duration::ZERO,
+            taken: 0,
+            again: false,
             stopping: None,
         }
     }
@@ -250,9 +256,11 @@ impl<S: Sys> Server<S> {
             }
             self.expire();
             self.settle();
-            self.launch();
+            // Before the launch: a write may find a browser gone, whose close event is due.
             self.flush();
+            self.launch();
             self.sweep();
+            self.look_again();
             self.write_status(active, signals.status);
         }
         self.leave();
@@ -318,6 +326,7 @@ impl<S: Sys> Server<S> {
             .chain(farewells)
             .chain(jobs)
             .chain(paused)
+            .chain(self.again.then_some(self.shared.now))
             .chain(self.stopping)
             .chain(self.status.due())
             .min()
@@ -370,6 +379,19 @@ impl<S: Sys> Server<S> {
         for (number, client) in &mut self.clients {
             client.held_up(self.in_the_way.contains(number), self.shared.now);
         }
+        self.taken = self.taken_now();
+    }
+
+    fn taken_now(&self) -> usize {
+        let queued = self.clients.values().map(Client::queued);
+        self.shared.memory.used() + queued.sum::<usize>()
+    }
+
+    /// Who waits for room in a queue or in the memory waits for no descriptor: what was
+    /// written or freed since the settling would wake nobody.
+    fn look_again(&mut self) {
+        let waits = self.outbox.wants_reading().is_none() || !self.answers.is_empty();
+        self.again = waits && self.taken_now() < self.taken;
     }
 
     /// What this turn has put into queues goes out in this turn.
