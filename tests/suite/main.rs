@@ -19,6 +19,7 @@ mod listen;
 mod nph;
 mod order;
 mod outbox;
+mod patience;
 mod peers;
 mod protocol;
 mod replies;

@@ -1,6 +1,8 @@
 //! A daemon under test.
 
 use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -199,7 +201,15 @@ impl Daemon {
     /// The client's end of a TCP connection whose other end the real `cgi-bin/PROGRAM` has
     /// handed over, as boa would: `variables` beside those of a plain upgrade request.
     pub fn hand_off(&self, program: &str, variables: &[(&str, &str)]) -> TcpStream {
-        let (client, server) = tcp_pair();
+        self.hand_over(tcp_pair(), program, variables)
+    }
+
+    fn hand_over(
+        &self,
+        (client, server): (TcpStream, TcpStream),
+        program: &str,
+        variables: &[(&str, &str)],
+    ) -> TcpStream {
         let mut nph = self.nph(program, variables);
         nph.stdout(Stdio::from(std::os::fd::OwnedFd::from(server)));
         let status = nph.status().expect("run the hand-off");
@@ -237,6 +247,16 @@ impl Daemon {
     /// The same with more variables.
     pub fn connect_with(&self, url: &str, more: &[(&str, &str)]) -> Ws {
         Ws::accepted(self.raw(url, more))
+    }
+
+    /// A WebSocket of whose messages the kernel holds next to nothing.
+    pub fn connect_narrow(&self, url: &str) -> Ws {
+        let url = url.replace(' ', "%20");
+        let (client, server) = tcp_pair();
+        setsockopt(&server, SndBuf, &4096).expect("SO_SNDBUF");
+        let stream = self.hand_over((client, server), "nph-ws", &Daemon::variables(&url));
+        setsockopt(&stream, RcvBuf, &4096).expect("SO_RCVBUF");
+        Ws::accepted(stream)
     }
 
     /// A connection to a route of which nothing has been read yet.

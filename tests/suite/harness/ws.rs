@@ -3,7 +3,7 @@
 
 use super::{Answer, read_answer};
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Error, Message, WebSocket};
@@ -79,10 +79,20 @@ impl Ws {
         self.stream().write_all(bytes).expect("write");
     }
 
+    /// A read with a time-out is interrupted where this process is stopped and goes on.
+    fn read(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     /// The next message that is no ping or pong.
     pub fn next(&mut self) -> Message {
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
                 Ok(message) => return message,
                 Err(e) => panic!("no message: {e}"),
@@ -123,14 +133,14 @@ impl Ws {
     /// reads on to the end of the connection.
     pub fn closed(&mut self) -> (u16, String) {
         let close = loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(Message::Close(close)) => break close,
                 Ok(_) => {}
                 Err(e) => panic!("no close frame: {e}"),
             }
         };
         loop {
-            match self.socket.read() {
+            match self.read() {
                 Ok(message) => panic!("{message:?} behind the close"),
                 Err(Error::ConnectionClosed) => break,
                 Err(Error::Io(_) | Error::Protocol(_)) => break,
