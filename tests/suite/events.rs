@@ -66,7 +66,7 @@ const SENT: [(&str, &str); 10] = [
 #[test]
 fn each_event_sees_exactly_its_variables() {
     let daemon = Daemon::start();
-    let mut watcher = daemon.connect("/act2?open=head WS-Join: @w");
+    let mut watcher = daemon.member("@w");
     let query = "open=out WS-To: @w\\n;env&close=out WS-To: @w\\n;env";
     let mut ws = daemon.connect_with(&format!("/act/room?{query}"), &SENT);
     let query = query.replace(' ', "%20");
@@ -178,7 +178,7 @@ fn state_rooms_and_protocol_stand_in_every_later_event() {
     let daemon = Daemon::start();
     let offer = [("HTTP_SEC_WEBSOCKET_PROTOCOL", "superchat, chat")];
     let open = "open=head WS-State: user=7\\nWS-Join: @b @a\\nSec-WebSocket-Protocol: chat";
-    let mut watcher = daemon.connect("/act2?open=head WS-Join: @w");
+    let mut watcher = daemon.member("@w");
     let close = "close=out WS-To: @w\\n;env";
     let mut ws = daemon.connect_with(&format!("/act?{open}&{close}"), &offer);
     let check = |env: &str, rooms: &str, state: &str| {
@@ -201,7 +201,9 @@ fn state_rooms_and_protocol_stand_in_every_later_event() {
 fn the_close_event_says_how_it_ended_and_who_ended_it() {
     type End = fn(&Daemon, &mut Ws, &str);
     let ends: [(&str, End); 8] = [
-        ("4000 client bye", |_, ws, _| drop(ws.close(4000, "bye"))),
+        ("4000 client bye", |_, ws, _| {
+            ws.close(4000, "bye");
+        }),
         ("1005 client ", |_, ws, _| ws.send_raw(&masked(0x88, b""))),
         ("1000 client a?b?", |_, ws, _| {
             ws.send_raw(&masked(0x88, b"\x03\xe8a\0b\n"));
@@ -257,7 +259,7 @@ fn it_runs_in_its_own_folder_as_its_own_group() {
 #[test]
 fn it_has_descriptors_0_to_2_and_no_others() {
     let daemon = Daemon::with("--listen 127.0.0.1:0");
-    let mut watcher = daemon.connect("/act?open=head WS-Join: @w");
+    let mut watcher = daemon.member("@w");
     let mut busy = daemon.connect("/act2");
     busy.send("until go;head X-A: b;out went");
     busy.send("head X-A: b;out next");
@@ -275,7 +277,7 @@ fn it_has_descriptors_0_to_2_and_no_others() {
 #[test]
 fn stdin_is_the_payload_and_no_more_or_dev_null() {
     let daemon = Daemon::start();
-    let mut watcher = daemon.connect("/act?open=head WS-Join: @w");
+    let mut watcher = daemon.member("@w");
     let link = "out WS-To: @w\\n;link /proc/self/fd/0";
     let mut ws = daemon.connect(&format!("/act?open={link}&close={link}"));
     assert_eq!(watcher.text(), "/dev/null");

@@ -1,1 +1,174 @@
-//! TODO
+//! Launching: what the finished binary is made of, what a child inherits, what it leaves.
+
+use crate::harness::{Daemon, Start, Ws, proc_stat, run_ok, wait_for, ws2cgi};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The release build beside the one under test.
+fn release() -> PathBuf {
+    let built = ws2cgi();
+    let target = built.parent().and_then(|profile| profile.parent());
+    let release = target.expect("a target folder").join("release/ws2cgi");
+    let missing = format!("{} is missing: cargo build --release", release.display());
+    assert!(release.exists(), "{missing}");
+    release
+}
+
+#[test]
+fn the_finished_binary_imports_clone_and_execve_and_no_fork_or_thread() {
+    let output = run_ok(
+        Command::new("nm")
+            .args(["-D", "--undefined-only"])
+            .arg(release()),
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    // `U clone@GLIBC_2.2.5`
+    let symbols = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().last());
+    let symbols: Vec<_> = symbols
+        .map(|name| name.split('@').next().unwrap())
+        .collect();
+    for needed in ["clone", "execve"] {
+        assert!(
+            symbols.contains(&needed),
+            "{needed} is missing: {symbols:?}"
+        );
+    }
+    for banned in [
+        "fork",
+        "_Fork",
+        "vfork",
+        "posix_spawn",
+        "posix_spawnp",
+        "pthread_create",
+        "thrd_create",
+        "system",
+        "popen",
+        "execvp",
+        "execv",
+        "execvpe",
+        "daemon",
+    ] {
+        assert!(!symbols.contains(&banned), "it imports {banned}");
+    }
+}
+
+#[test]
+fn a_child_inherits_no_descriptor_and_no_signal_state() {
+    // A careless parent: descriptors left open, signals ignored.
+    let shell = "exec 7</dev/null 9>/dev/null; trap '' HUP INT QUIT USR2 PIPE CHLD WINCH";
+    let daemon = Start::default()
+        .shell(shell)
+        .args("--listen 127.0.0.1:0")
+        .ready();
+    let mut others: Vec<Ws> = (0..3).map(|_| daemon.connect("/act2")).collect();
+    others[0].send("until go");
+    daemon.status_until("/jobs", 1);
+    let mut watcher = daemon.member("@w");
+    let open = "open=out WS-To: @w\\n;cat /proc/self/status";
+    let mut ws = daemon.connect(&format!("/act?{open}"));
+    for status in [watcher.text(), ws.ask("cat /proc/self/status")] {
+        for set in ["SigBlk", "SigIgn", "SigCgt", "SigPnd"] {
+            let line = status
+                .lines()
+                .find(|line| line.starts_with(set))
+                .expect(set);
+            let bits = line.split_whitespace().nth(1).unwrap();
+            let bits = u64::from_str_radix(bits, 16).unwrap();
+            // 32 and 33 are libc's own, and can't be set through it.
+            assert_eq!(bits & 0x7fff_ffff, 0, "{line}");
+        }
+    }
+    assert_eq!(ws.ask("fds"), "0 1 2 ");
+    daemon.let_go("go");
+}
+
+/// Processes whose parent is the daemon.
+fn children(daemon: &Daemon) -> Vec<u32> {
+    let parent = daemon.pid().to_string();
+    let names = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| proc_stat(*pid, 4).as_ref() == Some(&parent))
+        .collect()
+}
+
+#[test]
+fn zombies_are_always_reaped() {
+    let mut daemon = Daemon::with("--event-timeout 2 --slow-timeout 1");
+    let mut all: Vec<Ws> = ["/act", "/act2", "/deep/act"]
+        .map(|r| daemon.connect(r))
+        .into();
+    for script in [
+        "exit 3",
+        "signal 9",
+        "flood 0",
+        "deaf;hang",
+        "child hang;out",
+        "stray hang",
+    ] {
+        all.iter_mut().for_each(|ws| ws.send(script));
+    }
+    all.iter_mut().for_each(Ws::works);
+    wait_for("no child", || children(&daemon).is_empty().then_some(()));
+    assert_eq!(daemon.number("/jobs"), 0);
+    daemon.quiet();
+}
+
+/// Bytes of the daemon in memory that are its own (resident less shared).
+fn memory(daemon: &Daemon) -> u64 {
+    let path = format!("/proc/{}/statm", daemon.pid());
+    let statm = std::fs::read_to_string(path).unwrap();
+    let pages: Vec<u64> = statm
+        .split(' ')
+        .filter_map(|n| n.trim().parse().ok())
+        .collect();
+    (pages[1] - pages[2]) * nix::libc::c_long::max(4096, page_size()) as u64
+}
+
+fn page_size() -> nix::libc::c_long {
+    let output = run_ok(Command::new("getconf").arg("PAGESIZE"));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn two_thousand_events_leave_the_daemons_memory_flat() {
+    let daemon = Start::default().log("warn,start=info").ready();
+    let mut ws = daemon.connect("/act");
+    let mut events = |count: usize| {
+        for n in 0..count {
+            ws.send(&format!(
+                "head WS-State: {n}\\nWS-Join: @r{};out {n}",
+                n % 9
+            ));
+        }
+        (0..count).for_each(|n| assert_eq!(ws.text(), n.to_string()));
+    };
+    events(200);
+    let before = memory(&daemon);
+    events(2000);
+    let after = memory(&daemon);
+    assert!(after <= before + 64 * 1024, "{before} bytes, then {after}");
+}
+
+#[test]
+fn an_idle_connection_takes_a_few_kilobytes() {
+    let daemon = Start::default().log("warn,start=info").ready();
+    let warm: Vec<Ws> = (0..10).map(|_| daemon.connect("/act")).collect();
+    let before = memory(&daemon);
+    let mut idle: Vec<Ws> = (0..50).map(|_| daemon.connect("/act")).collect();
+    // What a message took is given back.
+    let large = format!("exit 0;{}", "x".repeat(60_000));
+    for ws in &mut idle {
+        ws.send(&large);
+        ws.works();
+    }
+    let each = memory(&daemon).saturating_sub(before) / idle.len() as u64;
+    println!("{each} bytes for each idle connection");
+    assert!(each <= 8 * 1024, "{each} bytes for each idle connection");
+    drop(warm);
+}

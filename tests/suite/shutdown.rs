@@ -1,1 +1,241 @@
-//! TODO
+//! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
+
+use crate::harness::{Daemon, Ws, read_answer};
+use std::os::unix::fs::FileTypeExt;
+
+/// What the last status.json says, written at the end.
+fn last_status(daemon: &Daemon) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(daemon.path("run/status.json")).unwrap()).unwrap()
+}
+
+fn count(daemon: &Daemon, begins: &str) -> usize {
+    daemon
+        .events()
+        .iter()
+        .filter(|line| line.starts_with(begins))
+        .count()
+}
+
+/// Waits until the daemon has begun to shut down.
+fn shutting_down(daemon: &mut Daemon, signal: &str) {
+    daemon.signal(signal);
+    daemon.expect("INFO shutting down");
+}
+
+#[test]
+fn everyone_is_told_1001_and_every_close_event_is_run_once() {
+    for signal in ["TERM", "INT"] {
+        let mut daemon = Daemon::start();
+        let mut all: Vec<Ws> = ["/act", "/act2", "/deep/act"]
+            .map(|r| daemon.connect(r))
+            .into();
+        let ids: Vec<_> = all.iter_mut().map(Ws::id).collect();
+        daemon.signal(signal);
+        for ws in &mut all {
+            assert_eq!(ws.closed(), (1001, "going away".to_owned()));
+        }
+        assert_eq!(daemon.wait().code(), Some(0));
+        let folder = daemon.path("handlers");
+        let deep = std::fs::read_to_string(folder.join("deep/events")).unwrap();
+        let events = daemon.events().join("\n") + "\n" + &deep;
+        for id in ids {
+            assert_eq!(
+                events
+                    .matches(&format!("close {id} 0 1001 server going away\n"))
+                    .count(),
+                1
+            );
+            assert_eq!(events.matches(&format!("done close {id}")).count(), 1);
+        }
+        let status = last_status(&daemon);
+        assert_eq!(status["closes"]["1001"], 3);
+        assert_eq!(status["events"]["close"]["done"], 3);
+        assert_eq!(status["closes_not_run"], 0);
+        assert_eq!(status["connections"].as_array().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn the_socket_and_the_pid_file_are_removed_and_the_fifo_is_kept() {
+    let mut daemon = Daemon::start();
+    assert_eq!(daemon.stop().code(), Some(0));
+    for gone in ["run/handoff.sock", "run/pid"] {
+        assert!(!daemon.path(gone).exists(), "{gone}");
+    }
+    let fifo = std::fs::metadata(daemon.path("run/outbox")).unwrap();
+    assert!(fifo.file_type().is_fifo());
+}
+
+#[test]
+fn a_client_that_ignores_the_close_does_not_hold_it_up() {
+    let mut daemon = Daemon::start();
+    let mut deaf = daemon.connect("/act");
+    let id = deaf.id();
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert_eq!(
+        count(&daemon, &format!("close {id} 0 1001 server going away")),
+        1
+    );
+    assert_eq!(count(&daemon, &format!("done close {id}")), 1);
+    assert_eq!(last_status(&daemon)["closes_not_run"], 0);
+}
+
+#[test]
+fn a_client_that_vanishes_meanwhile_gets_one_close_event() {
+    let mut daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    ws.send("until go");
+    daemon.event(&format!("message {id} 8"));
+    shutting_down(&mut daemon, "TERM");
+    drop(ws);
+    daemon.let_go("go");
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(count(&daemon, &format!("close {id} ")), 1);
+    assert_eq!(
+        count(&daemon, &format!("close {id} 0 1001 server going away")),
+        1
+    );
+}
+
+#[test]
+fn a_running_message_is_finished_before_its_close_event() {
+    let mut daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    ws.send("until go;head X-A: b;out too late");
+    ws.send("exit 0; behind our close frame, so discarded");
+    daemon.event(&format!("message {id} 33"));
+    daemon.signal("TERM");
+    assert_eq!(ws.closed(), (1001, "going away".to_owned()));
+    daemon.let_go("go");
+    assert_eq!(daemon.wait().code(), Some(0));
+    let events = daemon.events();
+    assert_eq!(
+        events[4..],
+        [
+            format!("message {id} 33 - - -"),
+            format!("done message {id}"),
+            format!("close {id} 0 1001 server going away"),
+            format!("done close {id}"),
+        ]
+    );
+}
+
+#[test]
+fn an_open_program_that_runs_at_that_moment_is_heard() {
+    for (verdict, status) in [("head X-A: b", 101), ("head Status: 403 no", 403)] {
+        let mut daemon = Daemon::start();
+        let stream = daemon.raw(&format!("/act?open=until go;{verdict}"), &[]);
+        let id = daemon.event("open ").split(' ').nth(1).unwrap().to_owned();
+        shutting_down(&mut daemon, "TERM");
+        daemon.let_go("go");
+        if status == 101 {
+            assert_eq!(
+                Ws::accepted(stream).closed(),
+                (1001, "going away".to_owned())
+            );
+        } else {
+            assert_eq!(read_answer(&mut { stream }).status, status);
+        }
+        assert_eq!(daemon.wait().code(), Some(0));
+        let closes = count(&daemon, &format!("close {id} 0 1001 server going away"));
+        assert_eq!(closes, (status == 101) as usize);
+    }
+}
+
+#[test]
+fn who_waits_for_an_open_program_or_comes_later_is_told_503() {
+    let mut daemon = Daemon::with("--jobs 1 --listen unix:{}/run/listen");
+    let mut ws = daemon.connect("/act");
+    ws.send("until go");
+    daemon.status_until("/jobs", 1);
+    let mut waiting = daemon.raw("/act2", &[]);
+    daemon.status_until("/connections/1/route", "/act2");
+    // Still in the kernel's queues when the signal comes.
+    daemon.signal("STOP");
+    let mut queued = daemon.raw("/act2", &[]);
+    let mut knocking = std::os::unix::net::UnixStream::connect(daemon.path("run/listen")).unwrap();
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    for answer in [
+        read_answer(&mut waiting),
+        read_answer(&mut queued),
+        read_answer(&mut knocking),
+    ] {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.body, "503: the daemon is shutting down\n");
+        assert_eq!(answer.field("retry-after"), Some("1"));
+    }
+    let late = read_answer(&mut daemon.raw("/act2", &[]));
+    assert_eq!(late.status, 503);
+    assert!(
+        late.body.starts_with("503: ws2cgi is not running"),
+        "{}",
+        late.body
+    );
+    daemon.let_go("go");
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(last_status(&daemon)["refusals"]["stopping"], 3);
+    assert_eq!(count(&daemon, "open "), 1);
+}
+
+#[test]
+fn no_second_daemon_serves_the_folder_before_the_first_has_ended() {
+    let mut daemon = Daemon::start();
+    let mut ws = daemon.connect("/act?close=until go");
+    shutting_down(&mut daemon, "TERM");
+    ws.closed();
+    daemon.event("close ");
+    let (code, said) = daemon.another();
+    assert_eq!(code, Some(111));
+    assert!(said.contains("another ws2cgi serves"), "{said}");
+    daemon.let_go("go");
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn the_fifo_is_read_until_the_last_child_is_gone() {
+    let mut daemon = Daemon::start();
+    // More than the FIFO holds.
+    let line = format!("text @nobody {}", "x".repeat(60));
+    let mut ws = daemon.connect(&format!("/act?close=boxes 3000 {line}"));
+    let id = ws.id();
+    daemon.signal("TERM");
+    ws.closed();
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(count(&daemon, &format!("done close {id}")), 1);
+    assert_eq!(last_status(&daemon)["outbox"]["lines"], 3000);
+}
+
+#[test]
+fn a_hanging_close_program_is_cut_short() {
+    let mut daemon = Daemon::with("--event-timeout 60");
+    let mut ws = daemon.connect("/act?close=hang");
+    let id = ws.id();
+    daemon.signal("TERM");
+    ws.closed();
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.expect(&format!(
+        "{id} /act: close event failed: not done within --event-timeout"
+    ));
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["close"]["failed"], 1);
+    assert_eq!(status["closes_not_run"], 0);
+}
+
+#[test]
+fn close_events_that_could_not_run_are_logged_and_counted() {
+    let mut daemon = Daemon::with("--event-timeout 60 --jobs 1");
+    let mut all: Vec<Ws> = (0..3)
+        .map(|_| daemon.connect("/act?close=deaf;hang"))
+        .collect();
+    daemon.signal("TERM");
+    all.iter_mut().for_each(|ws| drop(ws.closed()));
+    assert_eq!(daemon.wait().code(), Some(0));
+    // One had begun, and is killed at the end.
+    assert_eq!(count(&daemon, "close "), 1);
+    assert_eq!(count(&daemon, "done close "), 0);
+    daemon.expect("WARN 3 close events not run: the 10s of a shutdown are over");
+    assert_eq!(last_status(&daemon)["closes_not_run"], 3);
+}

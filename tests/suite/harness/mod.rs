@@ -13,7 +13,7 @@ mod ws;
 
 pub use daemon::{Daemon, Start};
 pub use http::{Answer, read_answer};
-pub use probe::{proc_stat, running};
+pub use probe::{proc_stat, running, with_bystander};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
 pub use server::{Server, children, group_members, project, server_command};

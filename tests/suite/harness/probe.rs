@@ -1,6 +1,6 @@
 //! What tests put into the handlers folder, and what they look at outside the daemon.
 
-use super::{Daemon, Ws, run_ok, wait_for};
+use super::{Daemon, Start, Ws, command, run_ok, wait_for, ws2cgi};
 use std::process::Command;
 
 impl Daemon {
@@ -16,6 +16,11 @@ impl Daemon {
                 .arg(path)
                 .arg(text),
         );
+    }
+
+    /// A connection to `/act2` that is in these rooms (`@a @b`).
+    pub fn member(&self, rooms: &str) -> Ws {
+        self.connect(&format!("/act2?open=head WS-Join: {rooms}"))
     }
 
     /// Makes the file that `act`'s `until NAME` waits for.
@@ -38,12 +43,33 @@ impl Daemon {
         log.lines().filter(all).count()
     }
 
+    /// Another daemon on the same folders, which must not come up: its exit code, and what
+    /// it said.
+    pub fn another(&self) -> (Option<i32>, String) {
+        let mut other = command(&ws2cgi());
+        other.arg("--handlers").arg(self.path("handlers"));
+        let output = other
+            .arg("--run")
+            .arg(self.path("run"))
+            .output()
+            .expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    }
+
     /// A number in a fresh status.json.
     pub fn number(&self, field: &str) -> u64 {
         let status = self.status();
         let value = status.pointer(field).and_then(serde_json::Value::as_u64);
         value.unwrap_or_else(|| panic!("no number {field} in {status}"))
     }
+}
+
+/// A daemon with a bystander whose connection is older than what goes wrong.
+pub fn with_bystander(args: &str) -> (Daemon, Ws) {
+    let daemon = Start::default().args(args).shell("ulimit -c 0").ready();
+    let bystander = daemon.connect("/act2");
+    (daemon, bystander)
 }
 
 impl Ws {

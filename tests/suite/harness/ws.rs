@@ -139,13 +139,10 @@ impl Ws {
                 Err(e) => panic!("no close frame: {e}"),
             }
         };
-        loop {
-            match self.read() {
-                Ok(message) => panic!("{message:?} behind the close"),
-                Err(Error::ConnectionClosed) => break,
-                Err(Error::Io(_) | Error::Protocol(_)) => break,
-                Err(e) => panic!("{e}"),
-            }
+        match self.read() {
+            Ok(message) => panic!("{message:?} behind the close"),
+            Err(Error::ConnectionClosed | Error::Io(_) | Error::Protocol(_)) => {}
+            Err(e) => panic!("{e}"),
         }
         close.map_or((1005, String::new()), |c| {
             (c.code.into(), c.reason.to_string())
