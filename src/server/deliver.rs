@@ -227,22 +227,21 @@ impl<S: Sys> Server<S> {
     pub(super) fn deliver(&mut self, delivery: &Delivery) -> Result<(), Blocked> {
         let mut meant = self.meant(&delivery.target);
         let full = |this: &Self, n: &u64| this.clients.get(n).is_some_and(|c| c.is_full());
+        let mut blocking: Vec<_> = meant.iter().filter(|n| full(self, n)).copied().collect();
+        self.in_the_way.extend(&blocking);
         if self.shared.config.slow_timeout.is_zero() {
-            let (slow, others) = meant.into_iter().partition(|n| full(self, n));
-            meant = others;
-            let slow: Vec<u64> = slow;
-            for number in slow {
+            // Slow is who takes nothing now, not who was sent much in one turn.
+            self.make_way();
+            blocking.retain(|n| full(self, n));
+            meant.retain(|n| !blocking.contains(n));
+            for number in blocking {
                 if let Some(client) = self.clients.get_mut(&number) {
                     client.close_slow(&mut self.shared);
                     self.shared.counters.messages_dropped += 1;
                 }
             }
-        } else {
-            let blocking: Vec<_> = meant.iter().filter(|n| full(self, n)).copied().collect();
-            self.in_the_way.extend(&blocking);
-            if !blocking.is_empty() {
-                return Err(Blocked);
-            }
+        } else if !blocking.is_empty() {
+            return Err(Blocked);
         }
         for number in meant {
             if let Some(client) = self.clients.get_mut(&number) {

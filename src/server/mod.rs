@@ -372,7 +372,7 @@ impl<S: Sys> Server<S> {
             self.in_the_way.clear();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
-            if !outbox && !answers {
+            if !outbox && !answers && !self.make_way() {
                 break;
             }
         }
@@ -392,6 +392,20 @@ impl<S: Sys> Server<S> {
     fn look_again(&mut self) {
         let waits = self.outbox.wants_reading().is_none() || !self.answers.is_empty();
         self.again = waits && self.taken_now() < self.taken;
+    }
+
+    /// Writes what those in the way take now: no wait would tell of a queue that one turn
+    /// both fills and empties. True: one of them has taken something.
+    fn make_way(&mut self) -> bool {
+        let mut moved = false;
+        for number in &self.in_the_way {
+            if let Some(client) = self.clients.get_mut(number) {
+                let before = client.queued();
+                client.flush(&mut self.shared);
+                moved |= client.queued() < before;
+            }
+        }
+        moved
     }
 
     /// What this turn has put into queues goes out in this turn.
