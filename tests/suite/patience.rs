@@ -6,7 +6,7 @@ use tungstenite::Message;
 
 /// A connection in `@r` that takes little before it pushes back.
 fn idle_reader(daemon: &Daemon) -> Ws {
-    daemon.connect_narrow("/act?open=head WS-Join: @r")
+    daemon.narrow("/act?open=head WS-Join: @r")
 }
 
 /// A connection in `@r` whose texts are read as they come, until the one that is `last`.

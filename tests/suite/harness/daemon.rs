@@ -201,20 +201,17 @@ impl Daemon {
     /// The client's end of a TCP connection whose other end the real `cgi-bin/PROGRAM` has
     /// handed over, as boa would: `variables` beside those of a plain upgrade request.
     pub fn hand_off(&self, program: &str, variables: &[(&str, &str)]) -> TcpStream {
-        self.hand_over(tcp_pair(), program, variables)
+        let (client, server) = tcp_pair();
+        self.hand_over(server, program, variables);
+        client
     }
 
-    fn hand_over(
-        &self,
-        (client, server): (TcpStream, TcpStream),
-        program: &str,
-        variables: &[(&str, &str)],
-    ) -> TcpStream {
+    /// Hands over the server's end of a connection.
+    pub fn hand_over(&self, server: TcpStream, program: &str, variables: &[(&str, &str)]) {
         let mut nph = self.nph(program, variables);
         nph.stdout(Stdio::from(std::os::fd::OwnedFd::from(server)));
         let status = nph.status().expect("run the hand-off");
         assert!(status.success(), "{program}: {status}");
-        client
     }
 
     /// The hand-off program with a web server's environment; stdin is /dev/null. An empty
@@ -249,14 +246,14 @@ impl Daemon {
         Ws::accepted(self.raw(url, more))
     }
 
-    /// A WebSocket of whose messages the kernel holds next to nothing.
-    pub fn connect_narrow(&self, url: &str) -> Ws {
-        let url = url.replace(' ', "%20");
+    /// A WebSocket of which the kernel holds little that the client has not read.
+    pub fn narrow(&self, url: &str) -> Ws {
         let (client, server) = tcp_pair();
         setsockopt(&server, SndBuf, &4096).expect("SO_SNDBUF");
-        let stream = self.hand_over((client, server), "nph-ws", &Daemon::variables(&url));
-        setsockopt(&stream, RcvBuf, &4096).expect("SO_RCVBUF");
-        Ws::accepted(stream)
+        setsockopt(&client, RcvBuf, &4096).expect("SO_RCVBUF");
+        let url = url.replace(' ', "%20");
+        self.hand_over(server, "nph-ws", &Daemon::variables(&url));
+        Ws::accepted(client)
     }
 
     /// A connection to a route of which nothing has been read yet.

@@ -2,7 +2,6 @@
 //! nobody here wrote are in `peers` and `browser`.
 
 use super::{Answer, read_answer};
-use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use tungstenite::protocol::{CloseFrame, Role};
@@ -172,11 +171,6 @@ impl Ws {
         let _ = self.stream().read_to_end(&mut bytes);
         bytes
     }
-}
-
-/// Lets the kernel hold little of what a client has not read.
-pub fn narrow(client: &TcpStream) {
-    setsockopt(client, RcvBuf, &2048).expect("SO_RCVBUF");
 }
 
 /// A client's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload, masked.
