@@ -81,9 +81,14 @@ impl WebSocket {
                 Ok(Message::Text(text)) => (Opcode::Text, Bytes::from(text)),
                 Ok(Message::Binary(bytes)) => (Opcode::Binary, bytes),
                 Ok(Message::Close(frame)) => {
+                    let close = frame.map(|f| Close::new(f.code.into(), &f.reason));
+                    // What tungstenite makes of a code that may not be sent (RFC 6455
+                    // §7.4): an error of the peer, not its wish.
+                    if close.as_ref() == Some(&forbidden_code()) {
+                        return Next::Failed(forbidden_code());
+                    }
                     // Queues our answer, if it was not the answer to ours.
                     let _ = context.flush(&mut port);
-                    let close = frame.map(|f| Close::new(f.code.into(), &f.reason));
                     return Next::Closed(close);
                 }
                 Ok(_) => continue,
@@ -160,6 +165,11 @@ pub fn close_frame(close: &Close) -> Vec<u8> {
         code: close.code.into(),
         reason: close.reason.as_str().into(),
     })))
+}
+
+/// How tungstenite reports, and would answer, a close code that may not be sent.
+fn forbidden_code() -> Close {
+    Close::new(1002, "Protocol violation")
 }
 
 /// A ping without payload.
@@ -397,13 +407,14 @@ mod tests {
     #[test]
     fn what_is_wrong_has_its_code() {
         for (frame, expected) in [
-            (b"\x81\x01x".to_vec(), "failed 1002"),   // unmasked
-            (masked(0xc1, b"x"), "failed 1002"),      // RSV1
-            (masked(0x83, b"x"), "failed 1002"),      // reserved opcode
-            (masked(0x80, b"x"), "failed 1002"),      // continuation of nothing
-            (masked(0x09, b"x"), "failed 1002"),      // fragmented ping
-            (masked(0x89, &[0; 126]), "failed 1002"), // long ping
-            (masked(0x88, b"x"), "failed 1002"),      // close of one byte
+            (b"\x81\x01x".to_vec(), "failed 1002"),     // unmasked
+            (masked(0xc1, b"x"), "failed 1002"),        // RSV1
+            (masked(0x83, b"x"), "failed 1002"),        // reserved opcode
+            (masked(0x80, b"x"), "failed 1002"),        // continuation of nothing
+            (masked(0x09, b"x"), "failed 1002"),        // fragmented ping
+            (masked(0x89, &[0; 126]), "failed 1002"),   // long ping
+            (masked(0x88, b"x"), "failed 1002"),        // close of one byte
+            (masked(0x88, b"\x03\xed"), "failed 1002"), // 1005
             (masked(0x81, b"\xff"), "failed 1007"),
             (masked(0x88, b"\x03\xe8\xff"), "failed 1007"),
             (masked(0x82, &[0; 70_001]), "failed 1009"),
