@@ -12,6 +12,7 @@ mod browser;
 mod command_line;
 mod descriptors;
 mod effects;
+mod closing;
 mod events;
 mod failures;
 mod handoff;

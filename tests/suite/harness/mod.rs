@@ -18,7 +18,7 @@ pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
 pub use server::{Server, children, group_members, project, server_command};
 pub use sockets::{request, tcp_pair};
-pub use ws::{KEY, Ws, masked};
+pub use ws::{KEY, Ws, masked, plain};
 
 use std::time::{Duration, Instant};
 

@@ -88,15 +88,31 @@ impl Ws {
         }
     }
 
+    /// The next message, pings, pongs and closes among them.
+    pub fn any(&mut self) -> Message {
+        let message = self.read();
+        message.unwrap_or_else(|e| panic!("no message: {e}"))
+    }
+
     /// The next message that is no ping or pong.
     pub fn next(&mut self) -> Message {
         loop {
-            match self.read() {
-                Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                Ok(message) => return message,
-                Err(e) => panic!("no message: {e}"),
+            match self.any() {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return message,
             }
         }
+    }
+
+    /// The next bytes are these. Not behind a message: more of the stream may be read then.
+    pub fn hears_raw(&mut self, expected: &[u8]) {
+        let mut bytes = vec![0; expected.len()];
+        let read = self.socket.get_mut().read_exact(&mut bytes);
+        read.unwrap_or_else(|e| panic!("{e}, not {}", expected.escape_ascii()));
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
     }
 
     /// The next message, a text.
@@ -173,20 +189,29 @@ impl Ws {
     }
 }
 
-/// A client's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload, masked.
-pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+/// A server's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload.
+pub fn plain(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
-        n @ 0..=125 => frame.push(0x80 | n as u8),
+        n @ 0..=125 => frame.push(n as u8),
         n @ 126..=65535 => {
-            frame.push(0xfe);
+            frame.push(126);
             frame.extend((n as u16).to_be_bytes());
         }
         n => {
-            frame.push(0xff);
+            frame.push(127);
             frame.extend((n as u64).to_be_bytes());
         }
     }
+    frame.extend(payload);
+    frame
+}
+
+/// A client's frame: the same, masked.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = plain(first, payload);
+    frame.truncate(frame.len() - payload.len());
+    frame[1] |= 0x80;
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     frame.extend(mask);
     frame.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]));
