@@ -347,7 +347,11 @@ impl<F> Client<F> {
             Pulse::Silent(since) => shared.now < since + EOF_AT_ONCE,
             Pulse::Heard(_) | Pulse::Pinged(_) => false,
         };
-        if at_once && self.ending.is_none() && matches!(self.wire, Some(Wire::Pipes { .. })) {
+        let at_once = at_once && self.ending.is_none();
+        // From lighttpd it can only mean a browser that has gone so soon.
+        let server = self.request.variables.text("SERVER_SOFTWARE");
+        let lighttpd = server.starts_with("lighttpd/");
+        if at_once && !lighttpd && matches!(self.wire, Some(Wire::Pipes { .. })) {
             warn!(
                 "{}: the web server ended its program's stdin at once: it (busybox httpd, \
                  apache) can hand over no WebSocket; see ws2cgi(8), DIAGNOSTICS",
