@@ -22,6 +22,7 @@ mod lighttpd;
 mod limits;
 mod listen;
 mod nph;
+mod nginx;
 mod order;
 mod outbox;
 mod patience;

@@ -1,1 +1,78 @@
-//! TODO
+//! A client nobody here wrote, Python's `websockets`, with each way to the daemon.
+
+use crate::harness::{Daemon, Server, Start, compile, free_port, peer};
+
+/// A case of tests/peers/peer.py, by boa, by lighttpd and by `--listen`.
+fn every_way(case: &str, program: &str) {
+    let folder = Start::folder();
+    std::fs::copy(
+        compile("cgi-bin/echo.c"),
+        folder.path().join("handlers/echo"),
+    )
+    .expect("echo");
+    let port = free_port();
+    let start = Start::default().again_in(folder);
+    let daemon = start
+        .args(&format!("--listen 127.0.0.1:{port}"))
+        .args("--max-message 70000 --max-reply 70000")
+        .ready();
+    let (boa, lighttpd) = (Server::boa("rc21", &daemon), Server::lighttpd(&daemon));
+    for url in [
+        format!("ws://127.0.0.1:{}/cgi-bin/nph-ws/{program}", boa.port),
+        format!("ws://127.0.0.1:{}/cgi-bin/nph-ws/{program}", lighttpd.port),
+        format!("ws://127.0.0.1:{port}/{program}"),
+    ] {
+        peer(case, &url, None);
+        daemon.until_empty();
+    }
+}
+
+#[test]
+fn text_is_echoed_as_text() {
+    every_way("text", "echo");
+}
+
+#[test]
+fn binary_is_echoed_as_binary() {
+    every_way("binary", "echo");
+}
+
+#[test]
+fn big_messages_arrive_whole() {
+    every_way("big", "echo");
+}
+
+#[test]
+fn fragments_make_one_message() {
+    every_way("fragments", "echo");
+}
+
+#[test]
+fn a_ping_is_answered_with_its_payload() {
+    every_way("ping", "echo");
+}
+
+#[test]
+fn a_close_is_answered_with_its_code() {
+    every_way("close", "echo");
+}
+
+#[test]
+fn a_program_closes_with_a_code_of_its_own() {
+    every_way("server_close", "act");
+}
+
+#[test]
+fn a_subprotocol_is_agreed_on() {
+    every_way("protocol", "act");
+}
+
+#[test]
+fn a_foreign_page_is_refused() {
+    every_way("foreign", "echo");
+}
+
+#[test]
+fn sixty_four_connections_at_once() {
+    every_way("parallel", "echo");
+}

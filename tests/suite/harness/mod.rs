@@ -16,7 +16,7 @@ pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
-pub use server::{Server, children, group_members, project, server_command};
+pub use server::{Server, children, free_port, group_members, peer, project, server_command};
 pub use sockets::{request, tcp_pair};
 pub use ws::{KEY, Ws, masked, plain};
 

@@ -88,7 +88,7 @@ impl Server {
         Server::lighttpd_with(daemon, &project("board/lighttpd.conf"))
     }
 
-    /// lighttpd with `board/lighttpd-tls.conf` and a certificate of its own, `pem`.
+    /// lighttpd with `board/lighttpd-tls.conf`, and a [`certificate`] of its own.
     pub fn lighttpd_tls(daemon: &Daemon) -> Server {
         certificate(daemon);
         Server::lighttpd_with(daemon, &project("board/lighttpd-tls.conf"))
@@ -320,8 +320,8 @@ fn group() -> String {
     id("-gn")
 }
 
-/// A key and a certificate for 127.0.0.1 in one file, `pem`.
-pub fn certificate(daemon: &Daemon) -> PathBuf {
+/// Makes `pem`: a key and a certificate for 127.0.0.1 in one file.
+fn certificate(daemon: &Daemon) {
     let pem = daemon.path("pem");
     let mut openssl = Command::new("openssl");
     openssl.args(
@@ -334,11 +334,10 @@ pub fn certificate(daemon: &Daemon) -> PathBuf {
     let output = run_ok(&mut openssl);
     let mut file = File::options().append(true).open(&pem).expect("pem");
     file.write_all(&output.stdout).expect("the certificate");
-    pem
 }
 
 /// A port that nobody listens on, from below those that the kernel gives out by itself.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let n = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 97;
@@ -392,4 +391,12 @@ fn processes(wanted: impl Fn(&[&str]) -> bool) -> Vec<u32> {
         stat[0] != "Z" && wanted(&stat)
     };
     pids.filter(wanted).collect()
+}
+
+/// A case of tests/peers/peer.py; `pem` for `wss:`. Debian's own Python, as its package
+/// with `websockets` is for that.
+pub fn peer(case: &str, url: &str, pem: Option<&Path>) {
+    let mut python = Command::new("/usr/bin/python3");
+    python.arg(project("tests/peers/peer.py")).args([case, url]);
+    run_ok(python.args(pem));
 }
