@@ -1,7 +1,9 @@
 //! Starts the programs under test in temporary folders, waits for their readiness, ends
 //! them by pid, and looks at what they left in the log.
 
+mod browser;
 mod daemon;
+mod demo;
 mod http;
 mod probe;
 mod processes;
@@ -11,12 +13,16 @@ mod server;
 mod sockets;
 mod ws;
 
+pub use browser::Browser;
 pub use daemon::{Daemon, Start};
+pub use demo::Demo;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
-pub use server::{Server, children, free_port, group_members, peer, project, server_command};
+pub use server::{
+    Server, children, free_port, group_members, peer, project, send_head, server_command,
+};
 pub use sockets::{request, tcp_pair};
 pub use ws::{KEY, Ws, masked, plain};
 
