@@ -1,8 +1,9 @@
 //! What `board/` offers: the init script, the demo, the configurations.
 
 use crate::harness::{
-    Demo, Start, compile, group_members, project, run_ok, server_command, wait_for, ws2cgi,
+    Demo, Start, group_members, project, run_ok, server_command, wait_for, ws2cgi,
 };
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -164,8 +165,7 @@ fn the_demo_says_what_is_missing() {
         command.env("WS2CGI", ws2cgi()).env("SENSORS", "/bin/true");
         let handlers = TempDir::new().expect("handlers");
         for program in ["chat", "board"] {
-            let echo = compile("cgi-bin/echo.c");
-            std::fs::copy(echo, handlers.path().join(program)).expect("copy");
+            symlink("/bin/true", handlers.path().join(program)).expect("link");
         }
         command.env("HANDLERS", handlers.path()).env(name, value);
         let output = command.output().expect("run the demo");

@@ -1,28 +1,25 @@
 //! nginx in front of `--listen`, with what `--trust-forwarded` makes of it.
 
-use crate::harness::{Daemon, Server, Start, Ws, free_port, read_answer};
+use crate::harness::{Daemon, Server, Start, Ws, read_answer};
 
 const WS: &str = "/cgi-bin/nph-ws/act";
 
-fn behind(args: &str, backend: &str, changes: &[(&str, &str)]) -> (Daemon, Server) {
-    let daemon = Daemon::with(&format!("--listen {backend} {args}"));
-    let root = daemon.path("").display().to_string();
-    let backend = backend.replace("{}/", &root);
+fn behind(args: &str, changes: &[(&str, &str)]) -> (Daemon, Server) {
+    let daemon = Daemon::with(&format!("--listen unix:{{}}/listen {args}"));
+    let backend = format!("unix:{}", daemon.path("listen").display());
     let nginx = Server::nginx(&daemon, &backend, changes);
     (daemon, nginx)
 }
 
-fn unix(args: &str) -> (Daemon, Server) {
-    behind(args, "unix:{}/listen", &[])
-}
-
 #[test]
 fn a_page_an_upgrade_an_echo_and_a_line_of_the_outbox() {
-    for backend in [
-        "unix:{}/listen".to_owned(),
-        format!("127.0.0.1:{}", free_port()),
-    ] {
-        let (daemon, nginx) = behind("", &backend, &[]);
+    let by_tcp = || {
+        let daemon = Daemon::with("--listen 127.0.0.1:0");
+        let backend = format!("127.0.0.1:{}", daemon.port("tcp"));
+        let nginx = Server::nginx(&daemon, &backend, &[]);
+        (daemon, nginx)
+    };
+    for (daemon, nginx) in [behind("", &[]), by_tcp()] {
         let page = nginx.get("/");
         assert_eq!(page.status, 200);
         assert!(page.body.contains("ws2cgi: a page for the tests"));
@@ -47,7 +44,7 @@ fn forwarded_addresses_are_believed_only_if_told_so() {
         ("", None),
         ("--trust-forwarded", Some("REMOTE_ADDR=127.0.0.1")),
     ] {
-        let (_daemon, nginx) = unix(args);
+        let (_daemon, nginx) = behind(args, &[]);
         let stream = nginx.upgrade(WS, &changes);
         let env = Ws::accepted(stream).ask("env");
         let said = env.lines().find(|line| line.starts_with("REMOTE_ADDR="));
@@ -61,13 +58,13 @@ fn forwarded_addresses_are_believed_only_if_told_so() {
 fn tls_that_ends_at_nginx_is_seen_as_https() {
     // As nginx says it of a TLS connection.
     let tls = [("X-Forwarded-Proto $scheme", "X-Forwarded-Proto https")];
-    let (_daemon, nginx) = behind("--trust-forwarded", "unix:{}/listen", &tls);
+    let (_daemon, nginx) = behind("--trust-forwarded", &tls);
     assert!(nginx.ws(WS).ask("env").contains("\nHTTPS=on\n"));
 }
 
 #[test]
 fn the_daemons_refusals_pass_through_nginx() {
-    let (mut daemon, nginx) = unix("");
+    let (mut daemon, nginx) = behind("", &[]);
     for (path, changes, status) in [
         (WS, &[("Origin", "http://evil")][..], 403),
         (WS, &[("Sec-WebSocket-Version", "8")], 426),
@@ -86,7 +83,7 @@ fn the_daemons_refusals_pass_through_nginx() {
 
 #[test]
 fn a_daemon_that_comes_back_is_found_again() {
-    let (daemon, nginx) = unix("");
+    let (daemon, nginx) = behind("", &[]);
     let mut ws = nginx.ws(WS);
     let folder = daemon.end();
     assert_eq!(ws.closed(), (1001, "going away".to_owned()));

@@ -1,26 +1,18 @@
 //! A client nobody here wrote, Python's `websockets`, with each way to the daemon.
 
-use crate::harness::{Daemon, Server, Start, compile, free_port, peer};
+use crate::harness::{Daemon, Server, compile, peer};
+use std::os::unix::fs::symlink;
 
 /// A case of tests/peers/peer.py, by boa, by lighttpd and by `--listen`.
 fn every_way(case: &str, program: &str) {
-    let folder = Start::folder();
-    std::fs::copy(
-        compile("cgi-bin/echo.c"),
-        folder.path().join("handlers/echo"),
-    )
-    .expect("echo");
-    let port = free_port();
-    let start = Start::default().again_in(folder);
-    let daemon = start
-        .args(&format!("--listen 127.0.0.1:{port}"))
-        .args("--max-message 70000 --max-reply 70000")
-        .ready();
+    let args = "--listen 127.0.0.1:0 --max-message 70000 --max-reply 70000";
+    let daemon = Daemon::with(args);
+    symlink(compile("cgi-bin/echo.c"), daemon.path("handlers/echo")).expect("echo");
     let (boa, lighttpd) = (Server::boa("rc21", &daemon), Server::lighttpd(&daemon));
     for url in [
         format!("ws://127.0.0.1:{}/cgi-bin/nph-ws/{program}", boa.port),
         format!("ws://127.0.0.1:{}/cgi-bin/nph-ws/{program}", lighttpd.port),
-        format!("ws://127.0.0.1:{port}/{program}"),
+        format!("ws://127.0.0.1:{}/{program}", daemon.port("tcp")),
     ] {
         peer(case, &url, None);
         daemon.until_empty();

@@ -1,7 +1,8 @@
 //! The demo of `make run`, as it is run there.
 
-use super::{built, compile, project, run_ok, wait_for, ws2cgi};
+use super::{compile, project, run_ok, wait_for, ws2cgi};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,16 +19,6 @@ pub struct Demo {
     pub line: String,
 }
 
-/// cgi-bin/chat.rs, compiled as any user of rustc would.
-pub fn chat() -> PathBuf {
-    let chat = built().join(format!("chat.{}", std::process::id()));
-    let rustc = std::env::var("RUSTC").unwrap_or("rustc".to_owned());
-    let mut command = Command::new(rustc);
-    command.args(["--edition", "2024", "-o"]).arg(&chat);
-    run_ok(command.arg(project("cgi-bin/chat.rs")));
-    chat
-}
-
 impl Demo {
     /// Starts it, in a process group of its own, and waits until it says where its page is.
     pub fn start() -> Demo {
@@ -35,11 +26,11 @@ impl Demo {
         let handlers = temp.path().join("ws-bin");
         std::fs::create_dir(&handlers).expect("handlers");
         for (program, name) in [
-            (chat(), "chat"),
+            (compile("cgi-bin/chat.rs"), "chat"),
             (compile("cgi-bin/echo.c"), "echo"),
             (compile("cgi-bin/board.c"), "board"),
         ] {
-            std::fs::copy(program, handlers.join(name)).expect("copy");
+            symlink(program, handlers.join(name)).expect("link");
         }
         let mut command = Command::new(project("board/demo"));
         command

@@ -18,11 +18,10 @@ pub use daemon::{Daemon, Start};
 pub use demo::Demo;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
+pub use processes::{children, group_members, ports};
 pub use programs::{built, command, compile, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
-pub use server::{
-    Server, children, free_port, group_members, peer, project, send_head, server_command,
-};
+pub use server::{Server, peer, project, send_head, server_command};
 pub use sockets::{request, tcp_pair};
 pub use ws::{KEY, Ws, masked, plain};
 

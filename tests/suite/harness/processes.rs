@@ -1,15 +1,11 @@
-//! What /proc tells of the daemon.
+//! What /proc tells of the daemon, and of web servers and browsers.
 
-use super::Daemon;
+use super::{Daemon, proc_stat, running};
 
 impl Daemon {
     /// What its descriptors are: `socket:[123]`, `/dev/null`.
     pub fn descriptors(&self) -> Vec<String> {
-        let folder =
-            std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("its descriptors");
-        let link = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).ok();
-        let links = folder.filter_map(|entry| link(entry.expect("an entry")));
-        links.map(|link| link.display().to_string()).collect()
+        descriptors(self.pid())
     }
 
     /// Processor time used, in clock ticks of 10 ms.
@@ -36,4 +32,44 @@ impl Daemon {
             .map(str::to_owned)
             .collect()
     }
+}
+
+fn descriptors(pid: u32) -> Vec<String> {
+    // It may just have ended.
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter();
+    let links = folder.flatten().flatten().map(|entry| entry.path());
+    let links = links.filter_map(|path| std::fs::read_link(path).ok());
+    links.map(|link| link.display().to_string()).collect()
+}
+
+/// The ports that a process listens on. `table`: `tcp` or `tcp6`.
+pub fn ports(pid: u32, table: &str) -> Vec<u16> {
+    let table = std::fs::read_to_string(format!("/proc/net/{table}")).expect("/proc/net");
+    let sockets = descriptors(pid);
+    let ports = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let listens = words[3] == "0A" && sockets.contains(&format!("socket:[{}]", words[9]));
+        let (_, port) = words[1].rsplit_once(':')?;
+        listens.then(|| u16::from_str_radix(port, 16).expect("a port"))
+    });
+    ports.collect()
+}
+
+/// The processes whose parent this is.
+pub fn children(pid: u32) -> Vec<u32> {
+    processes(4, pid)
+}
+
+/// The processes of a process group.
+pub fn group_members(group: u32) -> Vec<u32> {
+    processes(5, group)
+}
+
+/// The running processes by a field of /proc/PID/stat (proc(5) counts them).
+fn processes(field: usize, value: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let value = Some(value.to_string());
+    pids.filter(|&pid| running(pid) && proc_stat(pid, field) == value)
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! The programs under test, and those that the tests bring along.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -28,20 +29,29 @@ pub fn command(program: &Path) -> Command {
     command
 }
 
-/// Compiles a C file of the project, once a run of the tests, with `cc` or WS2CGI_CC.
+/// Compiles a C or Rust file of the project, if that has not been done since it changed,
+/// with `cc` or WS2CGI_CC and with `rustc` or RUSTC.
 pub fn compile(source: &str) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let name = Path::new(source).file_stem().expect("a C file");
-    let built = built().join(format!("{}.{}", name.to_string_lossy(), std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    let rust = source.extension().is_some_and(|end| end == "rs");
+    let (compiler, usual, options) = match rust {
+        true => ("RUSTC", "rustc", "--edition 2024 -C strip=symbols -o"),
+        false => ("WS2CGI_CC", "cc", "-std=gnu99 -Wall -Wextra -Werror -O1 -o"),
+    };
+    let compiler = std::env::var(compiler).unwrap_or(usual.to_owned());
+    let mut hash = DefaultHasher::new();
+    std::fs::read(&source).expect("the source").hash(&mut hash);
+    (&compiler, options).hash(&mut hash);
+    let name = source.file_stem().expect("a name").to_string_lossy();
+    let built = built().join(format!("{name}.{:016x}", hash.finish()));
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     if !built.exists() {
-        let cc = std::env::var("WS2CGI_CC").unwrap_or("cc".to_owned());
-        let new = built.with_extension("new");
-        let mut command = Command::new(cc);
-        command
-            .args(["-std=gnu99", "-Wall", "-Wextra", "-Werror", "-O1", "-o"])
-            .arg(&new);
-        run_ok(command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)));
+        // Another process may be at it too.
+        let new = built.with_extension(std::process::id().to_string());
+        let mut command = Command::new(compiler);
+        command.args(options.split(' ')).arg(&new).arg(&source);
+        run_ok(&mut command);
         std::fs::rename(new, &built).expect("rename what was compiled");
     }
     built

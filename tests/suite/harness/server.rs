@@ -1,7 +1,7 @@
 //! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
 //! lighttpd and nginx, each with the configuration that `board/` offers.
 
-use super::{Answer, Daemon, KEY, PATIENCE, Ws, compile, read_answer, run_ok, wait_for};
+use super::{Answer, Daemon, KEY, PATIENCE, Ws, compile, ports, read_answer, run_ok, wait_for};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -163,7 +163,7 @@ impl Server {
             if self.child.try_wait().expect("wait").is_some() {
                 return Some(false);
             }
-            listens(pid, port).then_some(true)
+            ports(pid, "tcp").contains(&port).then_some(true)
         })
     }
 
@@ -337,7 +337,7 @@ fn certificate(daemon: &Daemon) {
 }
 
 /// A port that nobody listens on, from below those that the kernel gives out by itself.
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let n = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 97;
@@ -346,51 +346,6 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-}
-
-/// Whether a process listens on a port: its own descriptors hold the inode that the
-/// kernel's table names.
-fn listens(pid: u32, port: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-    let end = format!(":{port:04X}");
-    let inodes = table.lines().filter_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let listening = words.get(3) == Some(&"0A") && words[1].ends_with(&end);
-        listening.then(|| format!("socket:[{}]", words[9]))
-    });
-    let inodes: Vec<_> = inodes.collect();
-    let Ok(fds) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    let links = fds.flatten().filter_map(|fd| fd.path().read_link().ok());
-    let mut links = links.map(|link| link.display().to_string());
-    links.any(|link| inodes.contains(&link))
-}
-
-/// The live processes whose parent is `pid`.
-pub fn children(pid: u32) -> Vec<u32> {
-    processes(|stat| stat.get(1) == Some(&pid.to_string().as_str()))
-}
-
-/// The live processes of a process group.
-pub fn group_members(group: u32) -> Vec<u32> {
-    processes(|stat| stat.get(2) == Some(&group.to_string().as_str()))
-}
-
-/// Processes by what follows the name in /proc/PID/stat: state, parent, group … A zombie
-/// is none.
-fn processes(wanted: impl Fn(&[&str]) -> bool) -> Vec<u32> {
-    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let wanted = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((_, stat)) = stat.rsplit_once(") ") else {
-            return false;
-        };
-        let stat: Vec<_> = stat.split(' ').collect();
-        stat[0] != "Z" && wanted(&stat)
-    };
-    pids.filter(wanted).collect()
 }
 
 /// A case of tests/peers/peer.py; `pem` for `wss:`. Debian's own Python, as its package

@@ -1,6 +1,6 @@
 //! Connections to the daemon that are no hand-off, and pairs of sockets.
 
-use super::{Daemon, KEY, PATIENCE};
+use super::{Daemon, KEY, PATIENCE, ports};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -33,14 +33,7 @@ impl Daemon {
 
     /// The port that the kernel chose for `--listen ADDR:0`. `table`: `tcp` or `tcp6`.
     pub fn port(&self, table: &str) -> u16 {
-        let table = std::fs::read_to_string(format!("/proc/net/{table}")).expect("/proc/net");
-        let sockets = self.descriptors();
-        let port = table.lines().skip(1).find_map(|line| {
-            let words: Vec<_> = line.split_whitespace().collect();
-            let listens = words[3] == "0A" && sockets.contains(&format!("socket:[{}]", words[9]));
-            let (_, port) = words[1].rsplit_once(':')?;
-            listens.then(|| u16::from_str_radix(port, 16).expect("a port"))
-        });
+        let port = ports(self.pid(), table).first().copied();
         port.expect("a listening socket")
     }
 }
