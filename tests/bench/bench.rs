@@ -1,7 +1,11 @@
 //! `make bench`: what ws2cgi costs, as ratios against a floor or a peer measured in the
 //! same run, as machines differ and are shared.
 
-#[allow(dead_code)]
+// The ban is on the daemon's floors.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+// It needs a part of it only.
+#[allow(dead_code, unused_imports)]
 #[path = "../suite/harness/mod.rs"]
 mod harness;
 

@@ -33,7 +33,7 @@ fn a_page_an_upgrade_an_echo_and_a_line_of_the_outbox() {
         let mut ws = boa.ws(&format!("{WS}?x=1"));
         assert_eq!(ws.ask("head X: y;out hello"), "hello", "{}", boa.name);
         let id = ws.id();
-        daemon.outbox(&format!("text {id} from the board"));
+        daemon.outbox(format!("text {id} from the board"));
         assert_eq!(ws.text(), "from the board");
         assert_eq!(ws.close(4000, "bye"), 4000);
         daemon.event(&format!("close {id} 0 4000 client bye"));

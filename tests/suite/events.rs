@@ -215,7 +215,7 @@ fn the_close_event_says_how_it_ended_and_who_ended_it() {
             ws.send("head WS-Close: 4001 so long");
         }),
         ("1000 server ", |daemon, _, id| {
-            daemon.outbox(&format!("close {id}"))
+            daemon.outbox(format!("close {id}"))
         }),
         ("1002 error ", |_, ws, _| ws.send_raw(&[0x81, 0x00])),
         ("1007 error ", |_, ws, _| {

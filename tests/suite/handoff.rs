@@ -172,7 +172,7 @@ fn descriptors_of_the_wrong_kind_are_refused() {
     bystander.hears_nothing();
     // Nor has any of them been made non-blocking, or the like: the outbox still works.
     let id = bystander.id();
-    daemon.outbox(&format!("text {id} still here"));
+    daemon.outbox(format!("text {id} still here"));
     assert_eq!(bystander.text(), "still here");
 }
 

@@ -39,7 +39,7 @@ fn start(args: &str) -> Daemon {
 fn fill(daemon: &Daemon) -> usize {
     let queue = || daemon.number("/connections/0/queue");
     for n in 0.. {
-        daemon.outbox(&format!("text @r {}", line(n)));
+        daemon.outbox(format!("text @r {}", line(n)));
         daemon.status_until("/outbox/lines", n + 1);
         // The kernel takes what it can in the turn itself.
         if queue() >= 4096 {

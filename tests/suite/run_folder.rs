@@ -99,7 +99,7 @@ fn the_daemon_drops_root_and_leaves_all_to_its_user() {
         let mut ws = daemon.connect("/act");
         let id = ws.id();
         assert_eq!(access(&daemon.path("handlers/events")).1, (uid, gid));
-        daemon.outbox(&format!("text {id} hello"));
+        daemon.outbox(format!("text {id} hello"));
         assert_eq!(ws.text(), "hello");
         ws.close(1000, "");
         daemon.event("done close");
@@ -155,7 +155,7 @@ fn a_second_daemon_is_told_of_the_first() {
     );
     // And has not harmed it.
     let id = ws.id();
-    daemon.outbox(&format!("text {id} hello"));
+    daemon.outbox(format!("text {id} hello"));
     assert_eq!(ws.text(), "hello");
     daemon.connect("/act").hears_nothing();
 }
@@ -237,7 +237,7 @@ fn a_regular_file_in_place_of_the_fifo_is_replaced() {
     std::fs::write(&outbox, "text @all too early\n").expect("write");
     let mut daemon = Start::default().again_in(folder).ready();
     let what = "was a regular file, made by a writer before the first start; replaced";
-    daemon.expect(&format!("WARN {} {what}\n", outbox.display()).trim_end());
+    daemon.expect(format!("WARN {} {what}\n", outbox.display()).trim_end());
     assert!(
         std::fs::metadata(&outbox)
             .expect("stat")

@@ -4,10 +4,10 @@ use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -425,12 +425,4 @@ impl Drop for Daemon {
             self.check_log();
         }
     }
-}
-
-/// Reads a file of a few bytes.
-pub fn read_file(path: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
-    file.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    bytes
 }
