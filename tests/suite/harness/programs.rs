@@ -1,8 +1,9 @@
 //! The programs under test, and those that the tests bring along.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
 /// The binary under test. WS2CGI_BIN names another one, WS2CGI_RUNNER a program that runs
@@ -60,6 +61,19 @@ pub fn compile(source: &str) -> PathBuf {
 /// A folder for what the tests build; cargo's, so it goes with `cargo clean`.
 pub fn built() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// How a program ended: its exit code, stdout, stderr.
+pub fn outcome(command: &mut Command, stdin: &[u8]) -> (i32, String, String) {
+    command.stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("start");
+    // It may end without reading.
+    let _ = child.stdin.take().expect("stdin").write_all(stdin);
+    let output = child.wait_with_output().expect("wait");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let code = output.status.code().expect("an exit code");
+    (code, text(output.stdout), text(output.stderr))
 }
 
 /// Runs a command that must succeed.

@@ -1,0 +1,107 @@
+//! The outbox and connections whose open program still runs, or whose 101 is not out yet.
+
+use crate::harness::{Daemon, Ws, read_answer};
+
+/// The id of a connection whose open program is waiting.
+fn opening(daemon: &Daemon) -> String {
+    let line = daemon.event("open ");
+    line.split(' ').nth(1).expect("an id").to_owned()
+}
+
+#[test]
+fn frames_for_an_id_wait_behind_the_101() {
+    let daemon = Daemon::start();
+    let raw = daemon.raw("/act?open=until go;head WS-Join: @late", &[]);
+    let id = opening(&daemon);
+    daemon.outbox(format!(
+        "text {id} one\njoin {id} @r\ntext @r two\ntext /act no"
+    ));
+    daemon.outbox(format!(
+        "text @late no\ntext @all no\nbinary @all~{id} AA=="
+    ));
+    daemon.status_until("/messages/nobody", 4);
+    daemon.status_until("/messages/queued", 2);
+    daemon.let_go("go");
+    let mut ws = Ws::accepted(raw);
+    assert_eq!([ws.text(), ws.text()], ["one", "two"]);
+    daemon.outbox("text /act three\ntext @all four\ntext @late five\ntext @r six");
+    assert_eq!(until_count(&mut ws, 4), ["three", "four", "five", "six"]);
+    ws.works();
+}
+
+fn until_count(ws: &mut Ws, count: usize) -> Vec<String> {
+    std::iter::repeat_with(|| ws.text()).take(count).collect()
+}
+
+#[test]
+fn frames_for_an_id_that_is_then_refused_are_dropped_and_counted() {
+    let mut daemon = Daemon::start();
+    let mut raw = daemon.raw("/act?open=until go;head Status: 403 No;out go away", &[]);
+    let id = opening(&daemon);
+    daemon.outbox(format!(
+        "text {id} one\nbinary {id} AA==\njoin {id} @r\ntext @r three"
+    ));
+    daemon.status_until("/messages/queued", 3);
+    daemon.let_go("go");
+    let answer = read_answer(&mut raw);
+    assert_eq!((answer.status, answer.body.as_str()), (403, "go away"));
+    daemon.status_until("/messages/dropped", 3);
+    daemon.expect(&format!("{id}: 3 messages dropped from its queue"));
+    daemon.until_empty();
+    assert_eq!(
+        daemon.events(),
+        [format!("open {id} 0 - - -"), format!("done open {id}")]
+    );
+}
+
+#[test]
+fn a_close_before_the_verdict_comes_behind_the_101_and_what_was_sent() {
+    // --upgrade-delay: also between the verdict and the 101.
+    for option in ["--upgrade-delay 0", "--upgrade-delay 1"] {
+        let daemon = Daemon::with(option);
+        let raw = daemon.raw("/act?open=until go;head WS-State: x", &[]);
+        let id = opening(&daemon);
+        daemon.outbox(format!(
+            "text {id} one\nclose {id} 4002 early\ntext {id} late"
+        ));
+        daemon.status_until("/messages/nobody", 1);
+        daemon.let_go("go");
+        let mut ws = Ws::accepted(raw);
+        assert_eq!(ws.text(), "one");
+        assert_eq!(ws.closed(), (4002, "early".to_owned()));
+        daemon.event(&format!("close {id} 0 4002 server early"));
+        daemon.status_until("/messages/dropped", 0);
+    }
+}
+
+#[test]
+fn a_reply_that_sends_and_closes_loses_nothing_to_a_delayed_101() {
+    let daemon = Daemon::with("--upgrade-delay 200");
+    let url = "/act?open=head WS-Join: @b\\nWS-To: @b\\nWS-Close: 4003 no more;out hello";
+    let mut ws = daemon.connect(url);
+    assert_eq!(ws.text(), "hello");
+    assert_eq!(ws.closed(), (4003, "no more".to_owned()));
+}
+
+#[test]
+fn a_close_before_a_refusal_is_forgotten() {
+    let daemon = Daemon::start();
+    let mut raw = daemon.raw("/act?open=until go;head Status: 401", &[]);
+    let id = opening(&daemon);
+    daemon.outbox(format!("close {id} 4002\ntext @nobody x"));
+    daemon.status_until("/messages/nobody", 1);
+    daemon.let_go("go");
+    assert_eq!(read_answer(&mut raw).status, 401);
+    daemon.until_empty();
+    assert!(
+        daemon
+            .events()
+            .iter()
+            .all(|event| !event.starts_with("close"))
+    );
+    let closes = &daemon.status()["closes"];
+    assert!(
+        closes.as_object().expect("an object").is_empty(),
+        "{closes}"
+    );
+}
