@@ -84,8 +84,8 @@ fn a_child_inherits_no_descriptor_and_no_signal_state() {
     daemon.let_go("go");
 }
 
-/// Processes whose parent is the daemon.
-fn children(daemon: &Daemon) -> Vec<u32> {
+/// Processes whose parent is the daemon, zombies too.
+fn children_even_dead(daemon: &Daemon) -> Vec<u32> {
     let parent = daemon.pid().to_string();
     let names = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -110,7 +110,9 @@ fn zombies_are_always_reaped() {
         all.iter_mut().for_each(|ws| ws.send(script));
     }
     all.iter_mut().for_each(Ws::works);
-    wait_for("no child", || children(&daemon).is_empty().then_some(()));
+    wait_for("no child", || {
+        children_even_dead(&daemon).is_empty().then_some(())
+    });
     assert_eq!(daemon.number("/jobs"), 0);
     daemon.quiet();
 }
@@ -123,10 +125,10 @@ fn memory(daemon: &Daemon) -> u64 {
         .split(' ')
         .filter_map(|n| n.trim().parse().ok())
         .collect();
-    (pages[1] - pages[2]) * nix::libc::c_long::max(4096, page_size()) as u64
+    (pages[1] - pages[2]) * page_size()
 }
 
-fn page_size() -> nix::libc::c_long {
+fn page_size() -> u64 {
     let output = run_ok(Command::new("getconf").arg("PAGESIZE"));
     String::from_utf8(output.stdout)
         .unwrap()

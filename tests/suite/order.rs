@@ -5,6 +5,7 @@ use nix::libc::linger;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Linger, SndBuf};
 use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Barrier};
 
@@ -217,11 +218,12 @@ fn sixty_four_browsers_that_reconnect_at_the_same_instant_all_get_in() {
     let browsers: Vec<Ws> = (0..64).map(|_| daemon.connect("/act")).collect();
     let start = Arc::new(Barrier::new(browsers.len()));
     let again: Vec<Ws> = std::thread::scope(|scope| {
-        let reconnect = |ws: Ws| {
+        let reconnect = |mut ws: Ws| {
             let (daemon, start) = (&daemon, start.clone());
             scope.spawn(move || {
                 start.wait();
-                drop(ws);
+                // A close alone would wait for copies that forked children have for a moment.
+                ws.stream().shutdown(Shutdown::Both).unwrap();
                 let mut ws = daemon.connect("/act");
                 ws.works();
                 ws
@@ -346,10 +348,9 @@ fn a_close_during_the_delay_comes_behind_the_101() {
     let daemon = Daemon::with("--upgrade-delay 300");
     let mut ws = daemon.connect("/act?open=head WS-Close: 4000 no");
     assert_eq!(ws.closed(), (4000, "no".to_owned()));
-    let mut vanishing = daemon.raw("/act2", &[]);
+    let vanishing = daemon.raw("/act2", &[]);
     daemon.status_until("/events/open/done", 2);
-    vanishing.shutdown(std::net::Shutdown::Both).unwrap();
-    drop(vanishing.flush());
+    vanishing.shutdown(Shutdown::Both).unwrap();
     daemon.status_until("/closes/1006", 1);
     let refused = read_answer(&mut daemon.raw("/act?open=head Status: 403 no", &[]));
     assert_eq!(refused.status, 403);

@@ -121,7 +121,7 @@ fn a_stray_that_floods_for_ever_ends_no_later() {
         ws.ask("stray pid b+errflood 0;until b;head X-A: b;out ok"),
         "ok"
     );
-    ws.send("stray pid c+flood 0;until c;head X-A: b;out ok");
+    ws.send("stray pid c+flood 0;hang");
     daemon.expect("printed more than --max-reply");
     for flooding in ["b", "c"] {
         // Nobody reads its pipe any more.
@@ -129,8 +129,8 @@ fn a_stray_that_floods_for_ever_ends_no_later() {
         wait_for("the stray's end", || (!running(stray)).then_some(()));
     }
     bystander.works();
-    daemon.expect("stderr: x");
-    daemon.expect("the rest of its stderr is not logged");
+    // How much of the flood came before the end is chance.
+    daemon.quiet();
 }
 
 #[test]

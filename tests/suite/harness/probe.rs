@@ -43,6 +43,12 @@ impl Daemon {
         log.lines().filter(all).count()
     }
 
+    /// Waits until so many log lines hold all these parts.
+    pub fn logged_until(&self, parts: &[&str], count: usize) {
+        let what = format!("{count} lines with {parts:?} in the log:\n{}", self.log());
+        wait_for(&what, || (self.logged(parts) == count).then_some(()));
+    }
+
     /// Another daemon on the same folders, which must not come up: its exit code, and what
     /// it said.
     pub fn another(&self) -> (Option<i32>, String) {
