@@ -16,17 +16,19 @@ const ACT: [(&str, &str); 1] = [("PATH_INFO", "/act")];
 /// Hands in what must be refused for this reason, with one log line that names the sender,
 /// and no descriptor kept.
 fn refused(daemon: &mut Daemon, record: &[u8], fds: &[&dyn AsFd], why: &str) {
-    let (before, log) = (daemon.descriptors().len(), daemon.log().len());
-    let refusals = daemon.status()["refusals"]["record"].as_u64().unwrap_or(0);
+    let before = daemon.descriptors().len();
+    let warnings = |daemon: &Daemon| -> Vec<String> {
+        let log = daemon.log();
+        let warnings = log.lines().filter(|line| line.starts_with("WARN"));
+        warnings.map(str::to_owned).collect()
+    };
+    let said = warnings(daemon).len();
     daemon.hand_in(record, fds);
-    daemon.status_until("/refusals/record", refusals + 1);
-    let line = format!(
-        "WARN hand-off record from uid {} refused: {why}\n",
-        getuid()
-    );
-    wait_for("the log", || (daemon.log().len() > log).then_some(()));
-    assert_eq!(daemon.log()[log..], line);
-    daemon.expect(line.trim_end());
+    daemon.status_until("/refusals/record", said + 1);
+    let line = format!("WARN hand-off record from uid {} refused: {why}", getuid());
+    wait_for(&line, || (warnings(daemon).len() > said).then_some(()));
+    assert_eq!(warnings(daemon)[said..], [&*line]);
+    daemon.expect(&line);
     assert_eq!(
         daemon.descriptors().len(),
         before,
