@@ -19,13 +19,15 @@ use crate::variables::Variables;
 use crate::wire::{Farewell, Wire};
 use core::net::SocketAddr;
 use core::time::Duration;
-use log::{debug, error, info, warn};
+use log::{debug, info, warn};
 use std::io::ErrorKind;
 
 /// The answer to whoever comes, or has not been let in yet, while the daemon shuts down.
 pub fn stopping() -> Refusal {
     Refusal::busy("stopping", "503: the daemon is shutting down")
 }
+/// Between two tries while there is no room for newcomers.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection on `--listen` whose request head is not complete.
 pub struct Newcomer<F> {
@@ -97,7 +99,7 @@ impl<S: Sys> Server<S> {
             let sys = &self.shared.sys;
             // With none free, recvmsg would succeed and the descriptors be gone.
             if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
-                return self.pause_admission();
+                return self.pause_admission("no descriptors are left");
             }
             let Some(socket) = &self.handoff else {
                 return;
@@ -115,17 +117,18 @@ impl<S: Sys> Server<S> {
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => {
-                    error!("hand-off socket: {e}");
-                    return self.pause_admission();
-                }
+                Err(e) => return self.pause_admission(&format!("hand-off socket: {e}")),
             }
         }
     }
 
     /// With no descriptor to be had, a readable socket would make the loop spin.
-    fn pause_admission(&mut self) {
-        self.admit_again = self.shared.now + Duration::from_millis(100);
+    fn pause_admission(&mut self, why: &str) {
+        // One line for all of the pauses in a row.
+        if self.admit_again + PAUSE < self.shared.now {
+            warn!("newcomers wait: {why}");
+        }
+        self.admit_again = self.shared.now + PAUSE;
     }
 
     fn arrival(
@@ -208,10 +211,7 @@ impl<S: Sys> Server<S> {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 // It hung up while it waited for us.
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(e) => {
-                    warn!("--listen: {e}");
-                    return self.pause_admission();
-                }
+                Err(e) => return self.pause_admission(&format!("--listen: {e}")),
             }
         }
     }

@@ -1,1 +1,272 @@
-//! TODO
+//! Bounds: connections, memory, the log.
+
+use crate::harness::{Answer, Daemon, Start, Ws, read_answer, request, wait_for};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+fn answer(daemon: &Daemon, url: &str) -> Answer {
+    read_answer(&mut daemon.raw(url, &[]))
+}
+
+/// Waits until so many connections are listed.
+fn until_connected(daemon: &Daemon, count: usize) {
+    wait_for(&format!("{count} connections"), || {
+        let status = daemon.status();
+        (status["connections"].as_array()?.len() == count).then_some(())
+    });
+}
+
+fn assert_full(answer: &Answer) {
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.field("retry-after"), Some("1"));
+    assert_eq!(answer.body, "503: all connections are taken\n");
+}
+
+#[test]
+fn a_full_house_is_503_until_one_leaves() {
+    let mut daemon = Daemon::with("--max-connections 2");
+    let mut first = daemon.connect("/act");
+    let mut second = daemon.connect("/act");
+    for _ in 0..3 {
+        assert_full(&answer(&daemon, "/act"));
+    }
+    daemon.expect("INFO 127.0.0.1: 503: all connections are taken");
+    daemon.status_until("/refusals/full", 3);
+    first.close(1000, "");
+    until_connected(&daemon, 1);
+    let mut third = daemon.connect("/act");
+    assert_full(&answer(&daemon, "/act"));
+    second.hears_nothing();
+    third.hears_nothing();
+}
+
+#[test]
+fn a_connection_that_is_opening_counts() {
+    let mut daemon = Daemon::with("--max-connections 1 --event-timeout 1 --slow-timeout 0");
+    let mut opening = daemon.raw("/act?open=hang", &[]);
+    daemon.event("open ");
+    assert_full(&answer(&daemon, "/act"));
+    assert_eq!(read_answer(&mut opening).status, 504);
+    daemon.expect("open event failed: ");
+    until_connected(&daemon, 0);
+    daemon.connect("/act").hears_nothing();
+}
+
+#[test]
+fn a_connection_without_its_head_counts() {
+    let daemon = Daemon::with("--max-connections 1 --listen unix:{}/ws.sock");
+    let before = daemon.descriptors().len();
+    let mut half = daemon.unix("ws.sock");
+    wait_for("it to be taken", || {
+        (daemon.descriptors().len() > before).then_some(())
+    });
+    assert_full(&answer(&daemon, "/act"));
+    half.write_all(request("/act", "").as_bytes())
+        .expect("write");
+    Ws::accepted(half).hears_nothing();
+}
+
+#[test]
+fn of_200_at_once_as_many_get_in_as_there_is_room() {
+    let mut daemon = Daemon::with("--max-connections 4");
+    let attempt = |_| {
+        let mut client = daemon.raw("/act", &[]);
+        let status = read_answer(&mut client).status;
+        (status, client)
+    };
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let eighth = || (0..25).map(attempt).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(eighth)).collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().expect("a thread"))
+            .collect()
+    });
+    let with = |status| all.iter().filter(|(s, _)| *s == status).count();
+    assert_eq!((with(101), with(503)), (4, 196));
+    drop(all);
+    daemon.until_empty();
+    daemon.connect("/act").hears_nothing();
+    daemon.quiet();
+}
+
+#[test]
+fn ids_are_never_used_again() {
+    let daemon = Daemon::start();
+    let boot = daemon.status()["boot"].as_str().expect("a boot").to_owned();
+    assert_eq!(boot.len(), 13);
+    for number in 1..4 {
+        let mut ws = daemon.connect("/act");
+        assert_eq!(ws.id(), format!("{boot}-{number}"));
+        ws.close(1000, "");
+        daemon.until_empty();
+    }
+    let daemon = Start::default().again_in(daemon.end()).ready();
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    let again = daemon.status()["boot"].as_str().expect("a boot").to_owned();
+    assert_ne!(again, boot);
+    assert_eq!(id, format!("{again}-1"));
+    // A line for an earlier one reaches nobody.
+    daemon.outbox(&format!("text {boot}-1 for another"));
+    daemon.status_until("/messages/nobody", 1);
+    ws.hears_nothing();
+}
+
+/// Options, and the least --memory that they allow.
+fn least_memory(args: &str) -> String {
+    let (code, said) = Start::default().args(args).args("--memory 1").fails();
+    assert_eq!(code, 100);
+    let least = said
+        .split("take ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    format!(
+        "{args} --memory {}",
+        least.unwrap_or_else(|| panic!("{said}"))
+    )
+}
+
+#[test]
+fn too_little_memory_is_a_usage_error() {
+    let (_, least) = {
+        let args = least_memory("--jobs 1");
+        let least: usize = args
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
+        (args, least)
+    };
+    let (code, said) = Start::default()
+        .args(&format!("--jobs 1 --memory {}", least - 1))
+        .fails();
+    assert_eq!(code, 100);
+    let why = format!(
+        "--memory {} is too little: 1 jobs and one message each way take {least} ",
+        least - 1
+    );
+    assert!(said.starts_with(&format!("ws2cgi: {why}")), "{said}");
+    Daemon::with(&format!("--jobs 1 --memory {least}"))
+        .connect("/act")
+        .hears_nothing();
+}
+
+#[test]
+fn beyond_the_memory_newcomers_get_503_and_messages_1013() {
+    let large = format!("out \\nlarge;{}", " ".repeat(59_000));
+    let mut daemon = Daemon::with(&least_memory(
+        "--jobs 1 --max-message 60000 --max-reply 1000 --queue 1000",
+    ));
+    let unused = daemon.status()["memory"]["used"].clone();
+    let mut all = Vec::new();
+    let refused = loop {
+        let mut client = daemon.raw("/act", &[]);
+        let answer = read_answer(&mut client);
+        if answer.status != 101 {
+            break answer;
+        }
+        assert!(all.len() < 60, "they all fit");
+        all.push(Ws::open(client, answer));
+    };
+    assert_eq!(
+        (refused.status, refused.field("retry-after")),
+        (503, Some("1"))
+    );
+    assert_eq!(refused.body, "503: --memory is used up\n");
+    daemon.expect("INFO 127.0.0.1: 503: --memory is used up");
+    daemon.status_until("/refusals/memory", 1);
+
+    let mut greedy = all.pop().expect("a connection");
+    greedy.send(&large);
+    assert_eq!(
+        greedy.closed(),
+        (1013, "no memory for this message".to_owned())
+    );
+    daemon.expect(": closed with 1013: no memory for this message");
+    daemon.status_until("/closes/1013", 1);
+    for ws in &mut all {
+        ws.hears_nothing();
+    }
+    // With the others gone there is room for it.
+    let mut last = all.pop().expect("a connection");
+    drop(all);
+    until_connected(&daemon, 1);
+    assert_eq!(last.ask(&large), "large");
+    last.close(1000, "");
+    daemon.until_empty();
+    daemon.status_until("/memory/used", unused);
+}
+
+#[test]
+fn memory_that_slow_readers_hold_comes_back() {
+    let args = "--jobs 1 --max-message 1000 --max-reply 60000 --queue 10000000 --slow-timeout 1";
+    let mut daemon = Daemon::with(&least_memory(args));
+    let mut slow = daemon.connect("/act");
+    let slow_id = slow.id();
+    let mut reader = daemon.connect("/act");
+    // More than what the kernel holds for the one that does not read.
+    let lines = 1500;
+    let line = |n: usize| format!("{n} {}", "x".repeat(14_000));
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..lines).for_each(|n| daemon.outbox(&format!("text @all {}", line(n)))));
+        for n in 0..lines {
+            assert_eq!(reader.text(), line(n));
+        }
+    });
+    daemon.expect(&format!(
+        "WARN {slow_id}: too slow a reader, closed with 1013"
+    ));
+    daemon.status_until("/closes/1013", 1);
+    let status = daemon.status();
+    assert_eq!(status["outbox"]["lines"], lines);
+    assert_ne!(status["messages"]["dropped"], 0);
+    reader.hears_nothing();
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = Start::folder();
+    let stderr = folder.path().join("stderr");
+    mkfifo(&stderr, Mode::S_IRWXU).expect("mkfifo");
+    let start = Start::default().again_in(folder).args("--ready-fd 9");
+    let daemon = start
+        .shell("exec 9>ready 2<>stderr")
+        .ready_when(|daemon| std::fs::read(daemon.path("ready")).is_ok_and(|text| text == b"\n"));
+    let mut pipe = OpenOptions::new();
+    let pipe = pipe
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK);
+    let mut pipe = pipe.open(&stderr).expect("open");
+    for size in [4096, 1] {
+        while pipe.write(&[b'x'; 4096][..size]).is_ok() {}
+    }
+    let mut ws = daemon.connect("/act");
+    ws.hears_nothing();
+    daemon.status_until("/log_lines_dropped", 1);
+    ws.close(1000, "");
+
+    // Once it is read, lines come again, and whole.
+    let mut log = Vec::new();
+    let mut read = || {
+        let mut block = [0; 4096];
+        match pipe.read(&mut block) {
+            Ok(count) => log.extend_from_slice(&block[..count]),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::WouldBlock),
+        }
+        String::from_utf8_lossy(&log)
+            .trim_start_matches(|c| c != 'x')
+            .replace('x', "")
+    };
+    while !read().is_empty() {}
+    let id = daemon.connect("/act").id();
+    wait_for("its line", || {
+        read()
+            .ends_with(&format!("INFO {id}: open, /act\n"))
+            .then_some(())
+    });
+}

@@ -8,6 +8,13 @@ impl Daemon {
         descriptors(self.pid())
     }
 
+    /// The number that the next descriptor gets.
+    pub fn lowest_free_descriptor(&self) -> usize {
+        let taken =
+            |n: &usize| std::fs::symlink_metadata(format!("/proc/{}/fd/{n}", self.pid())).is_ok();
+        (0..).find(|n| !taken(n)).expect("a number")
+    }
+
     /// Processor time used, in clock ticks of 10 ms.
     pub fn ticks(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("stat");

@@ -48,8 +48,14 @@ impl Ws {
     pub fn accepted(stream: TcpStream) -> Ws {
         let mut stream = Steady(stream);
         let answer = read_answer(&mut stream);
+        Ws::open(stream.0, answer)
+    }
+
+    /// The same where the answer has been read already.
+    pub fn open(stream: TcpStream, answer: Answer) -> Ws {
         assert_eq!(answer.status, 101, "{answer:?}");
         assert_eq!(answer.field("sec-websocket-accept"), Some(ACCEPT));
+        let stream = Steady(stream);
         Ws {
             socket: WebSocket::from_raw_socket(stream, Role::Client, None),
             answer,
@@ -113,6 +119,14 @@ impl Ws {
             bytes.escape_ascii().to_string(),
             expected.escape_ascii().to_string()
         );
+    }
+
+    /// The next message is a ping; it is answered.
+    pub fn pinged(&mut self) {
+        match self.socket.read() {
+            Ok(Message::Ping(_)) => self.socket.flush().expect("answer"),
+            other => panic!("no ping: {other:?}"),
+        }
     }
 
     /// The next message, a text.

@@ -1,0 +1,431 @@
+//! One browser: the connection, its protocol, its queue. `events` is the programs' side of
+//! it, `timing` its deadlines.
+
+mod events;
+mod timing;
+
+use crate::close::{By, Close, Ending};
+use crate::limits::{CLOSE_TIMEOUT, EOF_AT_ONCE, READS_PER_TURN, ROOMS};
+use crate::memory::Charge;
+use crate::outbox::Opcode;
+use crate::queue::{Frame, Queue};
+use crate::shared::Shared;
+use crate::sys::{Ready, Sys};
+use crate::target::{Id, Scope, Target};
+use crate::variables::Variables;
+use crate::websocket::{Next, Payload, WebSocket, close_frame};
+use crate::wire::{Farewell, Wire};
+use core::time::Duration;
+use log::{debug, info, warn};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use timing::{Pulse, Slowness};
+
+/// A request that may become a WebSocket.
+pub struct Request {
+    /// WS_ROUTE.
+    pub route: String,
+    /// The program, as the handlers folder names it: `/chat`.
+    pub program: String,
+    /// The program's absolute path.
+    pub path: String,
+    /// What every event's environment holds of the request.
+    pub variables: Variables,
+    /// Sec-WebSocket-Accept.
+    pub accept: String,
+}
+
+/// One browser.
+pub struct Client<F> {
+    /// WS_ID.
+    pub id: Id,
+    /// What it asked for.
+    pub request: Request,
+    /// Rooms joined, without `@`.
+    pub rooms: Vec<String>,
+    /// When it came.
+    pub since: Duration,
+    wire: Option<Wire<F>>,
+    link: Link,
+    work: Work,
+    socket: WebSocket,
+    queue: Queue,
+    /// The last write would have blocked: a wait will tell when the next won't.
+    stuck: bool,
+    protocol: String,
+    state: Vec<u8>,
+    /// Set once, as soon as it is clear how the connection ends.
+    ending: Option<Ending>,
+    pulse: Pulse,
+    slowness: Slowness,
+    parting: Option<Farewell<F>>,
+    _charge: Charge,
+}
+
+/// The browser's side.
+#[derive(Debug)]
+enum Link {
+    /// Before the open program's verdict. An ending that is set now waits for it.
+    Opening,
+    /// Accepted; `--upgrade-delay` holds the 101 back.
+    Delayed { until: Duration },
+    /// The 101 is in the queue or sent.
+    Open,
+    /// Our close frame is queued, and the peer's is awaited.
+    Closing { until: Duration },
+    /// Nothing can be written any more; what the peer sent before is still read.
+    Draining,
+    /// No descriptor any more.
+    Gone,
+}
+
+/// The programs' side: one event at a time, in order.
+enum Work {
+    /// No event; the socket is read.
+    Idle,
+    /// An event waits for a job slot.
+    Waiting { ticket: u64, task: Task },
+    /// A job has it.
+    Running,
+    /// The program is done, and its reply is being carried out.
+    Replying,
+    /// Refused, or the close event is done: nothing will run any more.
+    Over,
+}
+
+/// An event that is to be run.
+pub enum Task {
+    /// The first.
+    Open,
+    /// A message.
+    Message(Opcode, Payload),
+    /// The last.
+    Close,
+}
+
+impl<F> Client<F> {
+    /// A connection whose open event is to be run.
+    pub fn new<S>(
+        shared: &mut Shared<S>,
+        id: Id,
+        request: Request,
+        wire: Wire<F>,
+        early: &[u8],
+        charge: Charge,
+    ) -> Client<F> {
+        let mut socket = WebSocket::new(shared.config.max_message);
+        socket.feed(early);
+        let mut client = Client {
+            id,
+            request,
+            rooms: Vec::new(),
+            since: shared.now,
+            wire: Some(wire),
+            link: Link::Opening,
+            work: Work::Idle,
+            socket,
+            queue: Queue::new(shared.config.queue),
+            stuck: false,
+            protocol: String::new(),
+            state: Vec::new(),
+            ending: None,
+            pulse: Pulse::Silent(shared.now),
+            slowness: Slowness::default(),
+            parting: None,
+            _charge: charge,
+        };
+        client.wait_for(Task::Open, shared);
+        client
+    }
+
+    // ---- Waiting and bytes
+
+    /// Adds its descriptors to the poll set, as far as it can go on.
+    pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize) {
+        if let Some(wire) = &self.wire {
+            wire.watch(sys, token, self.reads(), self.writes() && self.stuck);
+        }
+    }
+
+    /// While an event waits or runs the socket is not read: TCP pushes back.
+    fn reads(&self) -> bool {
+        match self.link {
+            Link::Open | Link::Draining => matches!(self.work, Work::Idle),
+            Link::Closing { .. } => true,
+            Link::Opening | Link::Delayed { .. } | Link::Gone => false,
+        }
+    }
+
+    fn writes(&self) -> bool {
+        matches!(self.link, Link::Open | Link::Closing { .. }) && !self.queue.is_empty()
+    }
+
+    /// After a wait.
+    pub fn ready<S: Sys<Fd = F>>(&mut self, ready: Ready, shared: &mut Shared<S>) {
+        if ready.writable {
+            self.stuck = false;
+            self.flush(shared);
+        }
+        if ready.readable && self.reads() {
+            self.read(shared);
+        }
+    }
+
+    fn read<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        for _ in 0..READS_PER_TURN {
+            let Some(wire) = self.wire.as_ref().filter(|_| self.reads()) else {
+                return;
+            };
+            let draining = matches!(self.link, Link::Draining);
+            match wire.read(&shared.sys, &mut shared.scratch[..]) {
+                Ok(count @ 1..) => {
+                    shared.counters.bytes_in += count as u64;
+                    self.pulse = Pulse::Heard(shared.now);
+                    self.socket.feed(&shared.scratch[..count]);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock && !draining => return,
+                end => {
+                    if let Err(e) = end {
+                        debug!("{}: read: {e}", self.id);
+                    }
+                    self.socket.end();
+                }
+            }
+            self.advance(shared);
+        }
+    }
+
+    /// Writes what the peer takes. Writing never stops, whatever its events do.
+    pub fn flush<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if self.stuck || !self.writes() {
+            return;
+        }
+        while let Some(wire) = self.wire.as_ref().filter(|_| !self.queue.is_empty()) {
+            let bytes = self.queue.next(&mut shared.scratch[..]);
+            match wire.write(&shared.sys, bytes) {
+                Ok(count) => {
+                    shared.counters.bytes_out += count as u64;
+                    self.queue.wrote(count);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.stuck = true;
+                    return;
+                }
+                Err(e) => {
+                    debug!("{}: write: {e}", self.id);
+                    return self.broken(shared);
+                }
+            }
+        }
+        self.slowness = Slowness::default();
+    }
+
+    /// Nothing can be written any more. What it sent before is not lost for that.
+    fn broken<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        self.drop_all(shared);
+        match self.link {
+            Link::Open => {
+                self.link = Link::Draining;
+                // At once: a wait may never tell of a peer that is half gone.
+                self.read(shared);
+            }
+            _ => self.vanish(By::Client, shared),
+        }
+    }
+
+    // ---- The protocol
+
+    /// Decodes until there is an event to run, or no more bytes.
+    fn advance<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        loop {
+            match (&self.link, &self.work) {
+                (Link::Open | Link::Draining, Work::Idle) => {}
+                (Link::Closing { .. }, _) => {}
+                _ => return,
+            }
+            let closing = matches!(self.link, Link::Closing { .. });
+            match self.socket.next(&mut self.queue, &shared.memory) {
+                Next::Starved => return,
+                // RFC 6455 §5.5.1: after our close frame its data is discarded.
+                Next::Message(..) if closing => {}
+                Next::Message(opcode, payload) => {
+                    self.wait_for(Task::Message(opcode, payload), shared);
+                }
+                Next::Vanished => self.vanish(By::Client, shared),
+                Next::Closed(close) => {
+                    let code = close.as_ref().map_or(1005, |c| c.code);
+                    let reason = close.map_or(String::new(), |c| c.reason);
+                    let by = By::Client;
+                    self.end(Ending { code, reason, by });
+                    self.part(shared.now + CLOSE_TIMEOUT, shared);
+                }
+                Next::Failed(close) => {
+                    info!("{}: closed with {}: {}", self.id, close.code, close.reason);
+                    if !closing {
+                        self.queue.push_control(close_frame(&close));
+                    }
+                    self.end(Ending {
+                        code: close.code,
+                        reason: close.reason,
+                        by: By::Error,
+                    });
+                    self.part(shared.now + CLOSE_TIMEOUT, shared);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
+    /// Only the queue is left to write. A close event is owed.
+    fn part<S>(&mut self, deadline: Duration, shared: &mut Shared<S>) {
+        let queue = core::mem::replace(&mut self.queue, Queue::new(0));
+        if let Some(wire) = self.wire.take() {
+            self.parting = Some(Farewell::new(wire, queue, deadline));
+        }
+        self.link = Link::Gone;
+        self.owe_close(shared);
+    }
+
+    fn vanish<S>(&mut self, by: By, shared: &mut Shared<S>) {
+        let at_once = match self.pulse {
+            Pulse::Silent(since) => shared.now < since + EOF_AT_ONCE,
+            Pulse::Heard(_) | Pulse::Pinged(_) => false,
+        };
+        let at_once = at_once && self.ending.is_none();
+        // From lighttpd it can only mean a browser that has gone so soon.
+        let server = self.request.variables.text("SERVER_SOFTWARE");
+        let lighttpd = server.starts_with("lighttpd/");
+        if at_once && !lighttpd && matches!(self.wire, Some(Wire::Pipes { .. })) {
+            warn!(
+                "{}: the web server ended its program's stdin at once: it (busybox httpd, \
+                 apache) can hand over no WebSocket; see ws2cgi(8), DIAGNOSTICS",
+                self.id
+            );
+        }
+        self.drop_all(shared);
+        self.wire = None;
+        self.link = Link::Gone;
+        self.end(Ending::vanished(by));
+        self.owe_close(shared);
+    }
+
+    /// Drops the messages of which nothing is written.
+    fn drop_waiting<S>(&mut self, shared: &mut Shared<S>) {
+        let dropped = self.queue.drop_waiting();
+        self.note_dropped(dropped, shared);
+    }
+
+    /// Drops all that is queued: nobody will read it.
+    fn drop_all<S>(&mut self, shared: &mut Shared<S>) {
+        let dropped = self.queue.messages();
+        self.queue = Queue::new(shared.config.queue);
+        self.note_dropped(dropped, shared);
+    }
+
+    fn note_dropped<S>(&self, dropped: usize, shared: &mut Shared<S>) {
+        if dropped > 0 {
+            shared.counters.messages_dropped += dropped as u64;
+            info!("{}: {dropped} messages dropped from its queue", self.id);
+        }
+    }
+
+    /// Closes from our side. Before the verdict of the open program it waits for that.
+    pub fn close<S: Sys<Fd = F>>(&mut self, close: &Close, by: By, shared: &mut Shared<S>) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.end(Ending {
+            code: close.code,
+            reason: close.reason.clone(),
+            by,
+        });
+        match self.link {
+            Link::Open => self.begin_closing(shared),
+            // What is queued waits behind the 101, and the close behind that.
+            Link::Opening | Link::Delayed { .. } => {}
+            Link::Closing { .. } | Link::Draining | Link::Gone => {}
+        }
+        self.owe_close(shared);
+    }
+
+    /// Queues our close frame behind what is queued.
+    fn begin_closing<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        let Some(ending) = &self.ending else {
+            return;
+        };
+        let close = Close::new(ending.code, &ending.reason);
+        self.socket.close(&close, &mut self.queue, &shared.memory);
+        let until = shared.now + CLOSE_TIMEOUT;
+        self.link = Link::Closing { until };
+        // The peer's own close may lie among the bytes already read.
+        self.advance(shared);
+    }
+
+    // ---- What others do to it
+
+    /// Joins a room; false: it is in as many as it may.
+    pub fn join(&mut self, room: &str) -> bool {
+        if self.rooms.iter().any(|r| r == room) {
+            return true;
+        }
+        if self.rooms.len() == ROOMS {
+            return false;
+        }
+        self.rooms.push(room.to_owned());
+        true
+    }
+
+    /// Leaves a room.
+    pub fn leave(&mut self, room: &str) {
+        self.rooms.retain(|r| r != room);
+    }
+
+    /// WS-State.
+    pub fn set_state(&mut self, state: Vec<u8>) {
+        self.state = state;
+    }
+
+    /// Whether a target means it. Its id and rooms do so from the moment its open program
+    /// starts, its route and `@all` after the 101.
+    pub fn meant_by(&self, target: &Target) -> bool {
+        if target.except == Some(self.id) || self.ending.is_some() {
+            return false;
+        }
+        let open = match self.link {
+            Link::Opening => false,
+            Link::Delayed { .. } | Link::Open => true,
+            Link::Closing { .. } | Link::Draining | Link::Gone => return false,
+        };
+        match &target.scope {
+            Scope::Connection(id) => *id == self.id,
+            Scope::Room(room) => self.rooms.contains(room),
+            Scope::Route(route) => open && *route == self.request.route,
+            Scope::All => open,
+        }
+    }
+
+    /// Whether its queue takes no more messages.
+    pub fn is_full(&self) -> bool {
+        self.queue.is_full()
+    }
+
+    /// Whether messages wait in its queue.
+    pub fn is_behind(&self) -> bool {
+        self.queue.size() > 0
+    }
+
+    /// Bytes in its queue.
+    pub fn queued(&self) -> usize {
+        self.queue.size()
+    }
+
+    /// Adds a message to its queue.
+    pub fn push(&mut self, frame: Rc<Frame>) {
+        self.queue.push(frame);
+    }
+
+
+}

@@ -1,0 +1,115 @@
+//! A connection's deadlines: pings, the closing handshake, and the patience of others.
+
+use super::{Client, Link};
+use crate::close::{By, Close, Ending};
+use crate::config::Config;
+use crate::limits::SLOW_CLOSE;
+use crate::shared::Shared;
+use crate::sys::Sys;
+use crate::websocket::{close_frame, ping_frame};
+use core::time::Duration;
+use log::{debug, info, warn};
+
+/// Signs of life, while the socket is read.
+pub(super) enum Pulse {
+    /// Connected then, and never heard of.
+    Silent(Duration),
+    /// Last heard of then.
+    Heard(Duration),
+    /// Asked then, and not heard of since.
+    Pinged(Duration),
+}
+
+/// `--slow-timeout` is a budget, spent while others wait for room in this queue.
+#[derive(Default)]
+pub(super) struct Slowness {
+    spent: Duration,
+    since: Option<Duration>,
+}
+
+impl<F> Client<F> {
+    /// Others wait, or no longer wait, for this queue.
+    pub fn held_up(&mut self, others: bool, now: Duration) {
+        let slow = &mut self.slowness;
+        match (others, slow.since) {
+            (true, None) => slow.since = Some(now),
+            (false, Some(since)) => {
+                slow.spent += now.saturating_sub(since);
+                slow.since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`expire`](Client::expire) has something to do.
+    pub fn deadline(&self, config: &Config) -> Option<Duration> {
+        let link = match self.link {
+            Link::Delayed { until } | Link::Closing { until } => Some(until),
+            Link::Open => self.ping_at(config),
+            Link::Opening | Link::Draining | Link::Gone => None,
+        };
+        let slow = self.slow_at(config);
+        [link, slow].into_iter().flatten().min()
+    }
+
+    fn ping_at(&self, config: &Config) -> Option<Duration> {
+        let (Pulse::Silent(at) | Pulse::Heard(at) | Pulse::Pinged(at)) = self.pulse;
+        config.ping.filter(|_| self.reads()).map(|ping| at + ping)
+    }
+
+    fn slow_at(&self, config: &Config) -> Option<Duration> {
+        let left = config.slow_timeout.saturating_sub(self.slowness.spent);
+        self.slowness.since.map(|since| since + left)
+    }
+
+    /// Does what is due.
+    pub fn expire<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= shared.now);
+        if due(self.slow_at(&shared.config)) {
+            return self.close_slow(shared);
+        }
+        match (&self.link, &self.pulse) {
+            (Link::Delayed { .. }, _) => self.open_when_due(shared),
+            (Link::Closing { until }, _) if *until <= shared.now => {
+                debug!("{}: no answer to the close", self.id);
+                self.vanish(By::Client, shared);
+            }
+            (Link::Open, Pulse::Silent(_) | Pulse::Heard(_))
+                if due(self.ping_at(&shared.config)) =>
+            {
+                self.queue.push_control(ping_frame());
+                self.pulse = Pulse::Pinged(shared.now);
+            }
+            (Link::Open, Pulse::Pinged(_)) if due(self.ping_at(&shared.config)) => {
+                info!("{}: no answer to a ping", self.id);
+                self.vanish(By::Timeout, shared);
+            }
+            _ => {}
+        }
+    }
+
+    /// It held others up for too long: 1013. What of a frame is begun is finished; frames
+    /// not begun are dropped, as it would not read them in time.
+    pub fn close_slow<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        self.slowness = Slowness::default();
+        self.drop_waiting(shared);
+        if self.ending.is_none() {
+            warn!("{}: too slow a reader, closed with 1013", self.id);
+        }
+        let close = Close::new(1013, "too slow");
+        match self.link {
+            Link::Open => {
+                self.queue.push_control(close_frame(&close));
+                self.end(Ending {
+                    code: close.code,
+                    reason: close.reason,
+                    by: By::Timeout,
+                });
+                self.part(shared.now + SLOW_CLOSE, shared);
+            }
+            // Its close frame is behind what is begun.
+            Link::Closing { .. } => self.part(shared.now + SLOW_CLOSE, shared),
+            _ => self.close(&close, By::Timeout, shared),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The descriptor limit: budgeted at the start, and survived when it is met all the same.
+
+use crate::harness::{Daemon, Start, Ws, read_answer, request, run_ok, wait_for};
+use std::io::Write;
+use std::process::Command;
+
+#[test]
+fn a_low_limit_lowers_the_number_of_connections() {
+    let start = Start::default().shell("ulimit -n 64");
+    let mut daemon = start.ready();
+    daemon.expect("WARN --max-connections lowered to 4: the limit is 64 descriptors (ulimit -n)");
+    let mut all: Vec<_> = (0..4).map(|_| daemon.connect("/act")).collect();
+    let refused = read_answer(&mut daemon.raw("/act", &[]));
+    assert_eq!(
+        (refused.status, &*refused.body),
+        (503, "503: all connections are taken\n")
+    );
+    // All at once, with as many jobs as there may be.
+    all.iter_mut().for_each(|ws| ws.send("out \\ndone"));
+    all.iter_mut().for_each(|ws| assert_eq!(ws.text(), "done"));
+}
+
+#[test]
+fn a_limit_far_too_low_ends_the_start() {
+    for (shell, args, needed) in [
+        ("ulimit -n 57", "", 56),
+        ("ulimit -n 20", "", 56),
+        ("ulimit -n 39", "--jobs 1", 38),
+        ("ulimit -n 40", "--jobs 1 --listen 127.0.0.1:0", 39),
+    ] {
+        let (code, said) = Start::default().shell(shell).args(args).fails();
+        let limit = shell.rsplit(' ').next().expect("a limit");
+        let why = format!(
+            "a limit of {limit} descriptors is too low: {needed} are needed beside those of connections \
+             (raise ulimit -n, or lower --jobs)"
+        );
+        assert_eq!((code, said), (111, format!("ws2cgi: {why}\n")));
+    }
+}
+
+#[test]
+fn under_a_tight_limit_nobody_is_left_without_an_answer() {
+    let start = Start::default()
+        .shell("ulimit -n 62")
+        .args("--listen unix:{}/ws.sock");
+    let mut daemon = start.ready();
+    daemon.expect("--max-connections lowered to 2");
+    let by_hand_off = |_| read_answer(&mut daemon.raw("/act", &[])).status;
+    let by_socket = |_| {
+        let mut stream = daemon.unix("ws.sock");
+        stream
+            .write_all(request("/act", "").as_bytes())
+            .expect("write");
+        read_answer(&mut stream).status
+    };
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|n| {
+                scope.spawn(move || match n % 2 {
+                    0 => (0..20).map(by_hand_off).collect::<Vec<_>>(),
+                    _ => (0..20).map(by_socket).collect(),
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().expect("a thread"))
+            .collect()
+    });
+    assert_eq!(statuses.len(), 160);
+    assert!(
+        statuses.iter().all(|status| [101, 503].contains(status)),
+        "{statuses:?}"
+    );
+    daemon.until_empty();
+    daemon.connect("/act").hears_nothing();
+    daemon.quiet();
+}
+
+/// Sets the limit of the running daemon.
+fn limit(daemon: &Daemon, most: usize) {
+    let mut prlimit = Command::new("prlimit");
+    prlimit.args([
+        "--pid",
+        &daemon.pid().to_string(),
+        &format!("--nofile={most}:1024"),
+    ]);
+    run_ok(&mut prlimit);
+}
+
+#[test]
+fn with_no_descriptor_left_newcomers_wait_and_nothing_spins() {
+    let mut daemon = Daemon::with("--ping 1 --listen unix:{}/ws.sock");
+    let mut bystander = daemon.connect("/act");
+    bystander.hears_nothing();
+    // The lowest one free is taken; so is one more, as a pair is asked for.
+    let used = daemon.lowest_free_descriptor();
+    for free in [0, 1] {
+        limit(&daemon, used + free);
+        let mut waiting: Vec<_> = (0..3).map(|_| daemon.raw("/act", &[])).collect();
+        let mut direct = daemon.unix("ws.sock");
+        direct
+            .write_all(request("/act", "").as_bytes())
+            .expect("write");
+        daemon.expect("WARN newcomers wait: no descriptors are left");
+        let before = daemon.ticks();
+        // Three seconds of the daemon's own clock.
+        for _ in 0..3 {
+            bystander.pinged();
+        }
+        let spent = daemon.ticks() - before;
+        assert!(spent < 50, "{spent} of some 300 ticks");
+        limit(&daemon, 1024);
+        waiting.push(direct);
+        for client in waiting {
+            Ws::accepted(client).hears_nothing();
+        }
+        wait_for("them to be gone", || {
+            (daemon.status()["connections"].as_array()?.len() == 1).then_some(())
+        });
+    }
+    daemon.status_until("/refusals", serde_json::json!({}));
+    bystander.hears_nothing();
+}
