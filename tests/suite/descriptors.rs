@@ -74,7 +74,6 @@ fn under_a_tight_limit_nobody_is_left_without_an_answer() {
     );
     daemon.until_empty();
     daemon.connect("/act").hears_nothing();
-    daemon.quiet();
 }
 
 /// Sets the limit of the running daemon.

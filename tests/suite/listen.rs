@@ -1,7 +1,7 @@
 //! `--listen`: upgrades taken directly, without a web server before or behind.
 
 use crate::harness::{Answer, Daemon, Start, Ws, masked, read_answer, request, wait_for};
-use std::io::{Read, Write};
+use std::io::{Write, read_to_string};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -243,7 +243,7 @@ fn a_client_that_leaves_before_its_head_is_whole_leaves_nothing() {
         stream
             .shutdown(std::net::Shutdown::Write)
             .expect("shutdown");
-        assert_eq!(stream.read(&mut [0]).expect("the end"), 0);
+        assert_eq!(read_to_string(&stream).expect("the end"), "");
     }
     wait_for("its descriptors to go", || {
         (daemon.descriptors().len() == before).then_some(())

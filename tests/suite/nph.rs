@@ -1,7 +1,7 @@
 //! The hand-off program where it can't hand over: it answers for itself, and never waits.
 
 use crate::harness::{Answer, Daemon, PATIENCE, Start, Ws, read_answer, tcp_pair};
-use std::io::Read;
+use std::io::read_to_string;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -11,7 +11,8 @@ const ACT: (&str, &str) = ("PATH_INFO", "/act");
 /// What it answers on a socket that its web server holds open too, as boa does, and what it
 /// says to the server's error log.
 fn on_socket(nph: &mut Command) -> (Answer, String) {
-    let (mut client, mut server) = tcp_pair();
+    let (mut client, server) = tcp_pair();
+    server.set_read_timeout(Some(PATIENCE)).expect("timeout");
     let stdout = server.try_clone().expect("clone");
     let output = nph
         .stdout(OwnedFd::from(stdout))
@@ -21,7 +22,7 @@ fn on_socket(nph: &mut Command) -> (Answer, String) {
     assert_eq!(output.status.code(), Some(0));
     // To the end: it has shut the socket down, for the server's own copy too.
     let answer = read_answer(&mut client);
-    assert_eq!(server.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(read_to_string(&server).expect("the end"), "");
     (answer, String::from_utf8(output.stderr).expect("text"))
 }
 

@@ -2,7 +2,7 @@
 //! nobody here wrote are in `peers` and `browser`.
 
 use super::{Answer, read_answer};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Error, Message, WebSocket};
@@ -84,19 +84,9 @@ impl Ws {
         self.stream().write_all(bytes).expect("write");
     }
 
-    /// A read with a time-out is interrupted where this process is stopped and goes on.
-    fn read(&mut self) -> Result<Message, Error> {
-        loop {
-            match self.socket.read() {
-                Err(Error::Io(e)) if e.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-
     /// The next message, pings, pongs and closes among them.
     pub fn any(&mut self) -> Message {
-        let message = self.read();
+        let message = self.socket.read();
         message.unwrap_or_else(|e| panic!("no message: {e}"))
     }
 
@@ -162,13 +152,13 @@ impl Ws {
     /// reads on to the end of the connection.
     pub fn closed(&mut self) -> (u16, String) {
         let close = loop {
-            match self.read() {
+            match self.socket.read() {
                 Ok(Message::Close(close)) => break close,
                 Ok(_) => {}
                 Err(e) => panic!("no close frame: {e}"),
             }
         };
-        match self.read() {
+        match self.socket.read() {
             Ok(message) => panic!("{message:?} behind the close"),
             Err(Error::ConnectionClosed | Error::Io(_) | Error::Protocol(_)) => {}
             Err(e) => panic!("{e}"),
