@@ -166,9 +166,9 @@ impl Config {
             },
             "max-connections" => self.max_connections = number(&value()?, 1, 1 << 20)?,
             "jobs" => self.jobs = number(&value()?, 1, 1024)?,
-            "max-message" => self.max_message = number(&value()?, 1, 1 << 30)?,
-            "max-reply" => self.max_reply = number(&value()?, 1, 1 << 30)?,
-            "queue" => self.queue = number(&value()?, 1, 1 << 30)?,
+            "max-message" => self.max_message = number(&value()?, 1, 1 << 28)?,
+            "max-reply" => self.max_reply = number(&value()?, 1, 1 << 28)?,
+            "queue" => self.queue = number(&value()?, 1, 1 << 28)?,
             "memory" => self.memory = number(&value()?, 1, usize::MAX >> 1)?,
             "event-timeout" => self.event_timeout = seconds(&value()?, 1)?,
             "slow-timeout" => self.slow_timeout = seconds(&value()?, 0)?,
@@ -213,7 +213,10 @@ impl Config {
     /// In use from the start: what jobs may print, and the loop's own buffers.
     pub fn set_aside(&self) -> usize {
         let job = REPLY_HEAD + self.max_reply + limits::STDERR_LOGGED + limits::SCRATCH;
-        self.jobs * job + limits::SCRATCH + limits::HANDOFF_RECORD + 2 * OUTBOX_LINE
+        let loops = limits::SCRATCH + limits::HANDOFF_RECORD + 2 * OUTBOX_LINE;
+        // While a message is encoded, its payload is there too.
+        job.saturating_mul(self.jobs)
+            .saturating_add(loops + self.max_reply)
     }
 
     /// What messages from browsers leave free: one message out, as a queue would hold it.
@@ -223,14 +226,22 @@ impl Config {
 
     fn least_memory(&self) -> usize {
         let connection = CONNECTION_CHARGE + limits::HANDOFF_RECORD;
-        self.set_aside() + self.for_outbound() + connection + self.max_message
+        // A message in fragments takes three times its size while it is put together.
+        let message = 3 * self.max_message;
+        self.set_aside()
+            .saturating_add(self.for_outbound() + connection + message)
     }
 
     /// Every connection idle, and one in eight busy with a message in and a full queue.
     fn computed_memory(&self) -> usize {
-        let idle = self.max_connections * (CONNECTION_CHARGE + 2048);
-        let busy = self.max_connections.div_ceil(8) * (self.max_message + self.queue);
-        self.least_memory() + idle + busy
+        let idle = self
+            .max_connections
+            .saturating_mul(CONNECTION_CHARGE + 2048);
+        let busy = self.max_message.saturating_add(self.queue);
+        let busy = busy.saturating_mul(self.max_connections.div_ceil(8));
+        self.least_memory()
+            .saturating_add(idle)
+            .saturating_add(busy)
     }
 }
 

@@ -162,9 +162,11 @@ impl<F> Job<F> {
     }
 
     fn printed<S: Sys<Fd = F>>(&mut self, sys: &S, bytes: &[u8]) {
-        if matches!(self.stage, Stage::Killed(Fault::TooMuch)) {
+        if matches!(self.stage, Stage::Killed(_)) {
             return; // read and discarded, until it is dead
         }
+        // No doubling: what it may hold is set aside from --memory.
+        self.output.reserve_exact(bytes.len());
         self.output.extend_from_slice(bytes);
         if self.head.is_none() {
             let first = &self.output[..self.output.len().min(REPLY_HEAD)];
@@ -222,10 +224,12 @@ impl<F> Job<F> {
         }
     }
 
-    /// Kills it now.
+    /// Kills it now. The first fault is the one that counts.
     pub fn end<S: Sys<Fd = F>>(&mut self, sys: &S, fault: Fault) {
         sys.kill(self.pid, Kill::Kill);
-        self.stage = Stage::Killed(fault);
+        if !matches!(self.stage, Stage::Killed(_)) {
+            self.stage = Stage::Killed(fault);
+        }
     }
 
     /// Whether the program itself has exited. Its group may live on.

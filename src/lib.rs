@@ -44,7 +44,10 @@ pub mod wire;
 pub mod job;
 pub mod outlet;
 
-// One browser, with all that is its own.
+// What all browsers share,
+pub mod shared;
+
+// and one browser, with all that is its own.
 pub mod client;
 
 // The programs.

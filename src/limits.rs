@@ -37,8 +37,9 @@ pub const REFUSALS: usize = 8;
 pub const FIXED_DESCRIPTORS: usize = 16;
 /// A socket, or the two pipes of lighttpd's `cgi.upgrade`.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
-/// Our ends of stdin, stdout and stderr, and the child's end while it is made.
-pub const DESCRIPTORS_PER_JOB: usize = 6;
+/// Our ends of stdin, stdout and stderr, and one to spare. (The child's ends, which only
+/// one job at a time has, are among the fixed ones.)
+pub const DESCRIPTORS_PER_JOB: usize = 4;
 
 /// Bytes read from one descriptor in one turn: the shared scratch buffer.
 pub const SCRATCH: usize = 4 * 1024;

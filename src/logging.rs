@@ -36,7 +36,7 @@ fn line(text: &str) -> Vec<u8> {
             line.push_str("...");
             break;
         }
-        match c.is_control() || c == '\u{2028}' || c == '\u{2029}' {
+        match c.is_control() || MISLEADING.contains(&c) {
             // Infallible on a String.
             true => drop(write!(line, "{}", c.escape_default())),
             false => line.push(c),
@@ -45,6 +45,12 @@ fn line(text: &str) -> Vec<u8> {
     line.push('\n');
     line.into_bytes()
 }
+
+/// Line and paragraph separators, and what turns the direction of writing.
+const MISLEADING: [char; 13] = [
+    '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}',
+    '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
 
 struct Stderr(fn(&[u8]) -> bool);
 

@@ -94,7 +94,7 @@ fn hand_over<S: Sys>(sys: &mut S, record: &Record, run: &RunDir) -> Result<(), R
     let path = run.handoff();
     let deadline = sys.now() + HANDOFF_WAIT;
     loop {
-        let error = match sys.send(&path, &bytes, &fds) {
+        let error = match sys.send_handoff(&path, &bytes, &fds) {
             Ok(()) => return Ok(()),
             Err(e) => e,
         };

@@ -1,5 +1,6 @@
 //! What waits to be written to one browser: whole frames, shared with other queues.
 
+use crate::http::Refusal;
 use crate::limits::QUEUE_SLOT;
 use crate::memory::Charge;
 use crate::outbox::Opcode;
@@ -43,14 +44,43 @@ enum Item {
     Data(Rc<Frame>),
     /// The answer to a ping. Only the newest is worth sending (RFC 6455 §5.5.3).
     Pong(Vec<u8>),
-    /// HTTP, pings, the close.
+    /// An HTTP answer.
+    Answer(Answer),
+    /// The 101, pings, the close.
     Other(Vec<u8>),
+}
+
+/// An HTTP answer that a program wrote, charged, or a short one of ours.
+#[derive(Debug)]
+pub struct Answer {
+    bytes: Vec<u8>,
+    _charge: Option<Charge>,
+}
+
+impl Answer {
+    /// A program's.
+    pub fn charged(bytes: Vec<u8>, charge: Charge) -> Answer {
+        Answer {
+            bytes,
+            _charge: Some(charge),
+        }
+    }
+}
+
+impl From<&Refusal> for Answer {
+    fn from(refusal: &Refusal) -> Answer {
+        Answer {
+            bytes: refusal.to_bytes(),
+            _charge: None,
+        }
+    }
 }
 
 impl Item {
     fn bytes(&self) -> &[u8] {
         match self {
             Item::Data(frame) => &frame.bytes,
+            Item::Answer(answer) => &answer.bytes,
             Item::Pong(bytes) | Item::Other(bytes) => bytes,
         }
     }
@@ -60,7 +90,7 @@ impl Item {
     fn counts(&self) -> usize {
         match self {
             Item::Data(frame) => frame.bytes.len() + QUEUE_SLOT,
-            Item::Pong(_) | Item::Other(_) => 0,
+            Item::Answer(_) | Item::Pong(_) | Item::Other(_) => 0,
         }
     }
 }
@@ -107,7 +137,12 @@ impl Queue {
         self.add(Item::Data(frame));
     }
 
-    /// Adds a close, a ping, an HTTP answer.
+    /// Adds an HTTP answer.
+    pub fn push_answer(&mut self, answer: Answer) {
+        self.add(Item::Answer(answer));
+    }
+
+    /// Adds a close or a ping.
     pub fn push_control(&mut self, bytes: Vec<u8>) {
         self.add(Item::Other(bytes));
     }
@@ -130,6 +165,12 @@ impl Queue {
     fn add(&mut self, item: Item) {
         self.size += item.counts();
         self.items.push_back(item);
+    }
+
+    /// How many messages are in it, a begun one among them.
+    pub fn messages(&self) -> usize {
+        let data = |item: &&Item| matches!(item, Item::Data(_));
+        self.items.iter().filter(data).count()
     }
 
     /// Drops every message of which nothing is written; returns how many.

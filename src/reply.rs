@@ -72,12 +72,12 @@ pub fn head_end(output: &[u8]) -> Option<usize> {
 
 impl Reply {
     /// Reads all of a program's output. The error says what is wrong with it.
-    pub fn parse(output: &[u8]) -> Result<Reply, String> {
+    pub fn parse(mut output: Vec<u8>) -> Result<Reply, String> {
         let mut reply = Reply::default();
         if output.is_empty() {
             return Ok(reply);
         }
-        let end = head_end(output).ok_or("no blank line ends its header")?;
+        let end = head_end(&output).ok_or("no blank line ends its header")?;
         if end > REPLY_HEAD {
             return Err(format!("its header is longer than {REPLY_HEAD} bytes"));
         }
@@ -95,8 +95,15 @@ impl Reply {
                 }
             }
         }
-        reply.body = output[end..].to_vec();
+        // In place: a body may be all the memory there is.
+        output.drain(..end);
+        reply.body = output;
         Ok(reply)
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
     }
 
     /// Takes the message to send: the body, or an empty one that was asked for. The error
@@ -255,11 +262,14 @@ pub fn opcode_of(content_type: &[u8]) -> Opcode {
 mod tests {
     use super::*;
 
+    fn parse(output: impl AsRef<[u8]>) -> Result<Reply, String> {
+        Reply::parse(output.as_ref().to_vec())
+    }
+
     #[test]
     fn an_ordinary_reply() {
         let mut reply =
-            Reply::parse(b"Content-Type: application/json\r\nWS-To: @a\nWS-Join: @a @b\n\n{}")
-                .unwrap();
+            parse(b"Content-Type: application/json\r\nWS-To: @a\nWS-Join: @a @b\n\n{}").unwrap();
         assert_eq!(reply.to, Some(Target::parse("@a").unwrap()));
         assert_eq!(reply.join, ["a", "b"]);
         let message = Message {
@@ -271,7 +281,7 @@ mod tests {
 
     #[test]
     fn nothing_and_emptiness() {
-        let message = |output: &[u8]| Reply::parse(output).unwrap().take_message();
+        let message = |output: &[u8]| parse(output).unwrap().take_message();
         assert_eq!(message(b""), Ok(None));
         assert_eq!(message(b"WS-Join: @a\n\n"), Ok(None));
         let empty = Message {
@@ -293,7 +303,7 @@ mod tests {
             ("image/png", Opcode::Binary),
         ] {
             let output = format!("Content-Type: {content_type}\n\nx");
-            let message = Reply::parse(output.as_bytes()).unwrap().take_message();
+            let message = parse(output.as_bytes()).unwrap().take_message();
             assert_eq!(message.unwrap().unwrap().opcode, opcode, "{content_type}");
         }
     }
@@ -317,19 +327,15 @@ mod tests {
             b"WS-Join: a\n\n",
             b"WS-Close: 1005\n\n",
         ] {
-            assert!(
-                Reply::parse(bad).is_err(),
-                "{:?}",
-                bad.escape_ascii().to_string()
-            );
+            assert!(parse(bad).is_err(), "{:?}", bad.escape_ascii().to_string());
         }
         let long = [&b"A: "[..], &[b'x'; REPLY_HEAD], b"\n\n"].concat();
-        assert!(Reply::parse(&long).is_err());
+        assert!(parse(&long).is_err());
     }
 
     #[test]
     fn verdicts() {
-        let verdict = |output: &str| match Reply::parse(output.as_bytes()).unwrap().verdict() {
+        let verdict = |output: &str| match parse(output.as_bytes()).unwrap().verdict() {
             Verdict::Accept => "accept".to_owned(),
             Verdict::NoOpinion => "none".to_owned(),
             Verdict::Refuse(bytes) => String::from_utf8(bytes).unwrap(),
@@ -352,7 +358,7 @@ mod tests {
         let output = "Set-Cookie: a=1\nContent-Language: de\nSec-WebSocket-Accept: x\n\
             Upgrade: h2c\nLocation: /x\nProxy-Authenticate: x\nX-Mine: y\nStatus: 200\n\
             WS-State: z\n\n";
-        let reply = Reply::parse(output.as_bytes()).unwrap();
+        let reply = parse(output.as_bytes()).unwrap();
         let names: Vec<_> = reply
             .switching_fields()
             .into_iter()
@@ -364,7 +370,7 @@ mod tests {
     #[test]
     fn warnings_do_not_fail() {
         let output = format!("WS-State: {}\nWS-Later: x\n\n", "s".repeat(STATE + 1));
-        let reply = Reply::parse(output.as_bytes()).unwrap();
+        let reply = parse(output.as_bytes()).unwrap();
         assert_eq!((reply.state, reply.warnings.len()), (None, 2));
     }
 }

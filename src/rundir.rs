@@ -77,34 +77,39 @@ impl RunDir {
         format!("{}/token", self.0)
     }
 
-    /// Makes the folder ready for one daemon. The error is one line that names the cure.
-    pub fn prepare<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<Held<S>, String> {
-        let at = |path: &str| {
-            let path = path.to_owned();
-            move |e: std::io::Error| format!("cannot use {path}: {e}")
-        };
+    /// Makes the folder itself, for `owner`, before the change of user. The error is one line
+    /// that names the cure.
+    pub fn make<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<(), String> {
         let folder = self.path();
         match sys.make_dir(folder) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                if sys.stat(folder).map_err(at(folder))?.file_type != FileType::Folder {
-                    return Err(format!("{folder} is no folder; choose another --run"));
-                }
-            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             result => result.map_err(|e| {
                 format!(
                     "cannot make the run folder {folder}: {e} (make it, or choose another --run)"
                 )
             })?,
         }
+        // A link would give away what it points to.
+        if sys.lstat(folder).map(|stat| stat.file_type).ok() != Some(FileType::Folder) {
+            return Err(format!("{folder} is no folder; choose another --run"));
+        }
         sys.set_access(folder, owner, 0o710).map_err(|e| {
             format!(
                 "cannot own the run folder {folder}: {e} (give it to this user, or choose \
                  another --run)"
             )
-        })?;
-        let lock = self.lock(sys, owner)?;
-        self.prepare_spool(sys, owner)?;
-        let outbox = self.prepare_outbox(sys, owner)?;
+        })
+    }
+
+    /// Makes all that is in the folder ready for one daemon, as the user that it runs as.
+    pub fn prepare<S: Sys>(&self, sys: &S) -> Result<Held<S>, String> {
+        let at = |path: &str| {
+            let path = path.to_owned();
+            move |e: std::io::Error| format!("cannot use {path}: {e}")
+        };
+        let lock = self.lock(sys)?;
+        self.prepare_spool(sys)?;
+        let outbox = self.prepare_outbox(sys)?;
 
         let path = self.handoff();
         // Whoever bound it is gone: the lock is ours.
@@ -113,7 +118,7 @@ impl RunDir {
             _ => {}
         }
         let handoff = sys.bind_handoff(&path).map_err(at(&path))?;
-        sys.set_access(&path, owner, 0o660).map_err(at(&path))?;
+        sys.set_access(&path, None, 0o660).map_err(at(&path))?;
         Ok(Held {
             handoff,
             outbox,
@@ -121,7 +126,7 @@ impl RunDir {
         })
     }
 
-    fn lock<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
+    fn lock<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
         let path = self.pid();
         let fail = |e| format!("cannot use {path}: {e}");
         let lock = loop {
@@ -138,13 +143,17 @@ impl RunDir {
                 break lock;
             }
         };
+        let stat = sys.fstat(&lock).map_err(fail)?;
+        if stat.file_type != FileType::Regular || stat.links != 1 {
+            return Err(format!("{path} is no file of ours; remove it"));
+        }
         sys.truncate(&lock).map_err(fail)?;
         write_all(sys, &lock, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)?;
-        sys.set_access(&path, owner, 0o644).map_err(fail)?;
+        sys.set_access(&path, None, 0o644).map_err(fail)?;
         Ok(lock)
     }
 
-    fn prepare_spool<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<(), String> {
+    fn prepare_spool<S: Sys>(&self, sys: &S) -> Result<(), String> {
         let path = format!("{}/spool", self.path());
         let fail = |e| format!("cannot use {path}: {e}");
         match sys.make_dir(&path) {
@@ -155,7 +164,7 @@ impl RunDir {
             return Err(format!("{path} is no folder; remove it"));
         }
         // Sticky and without r: writers can't list, nor take each other's files.
-        sys.set_access(&path, owner, 0o3730).map_err(fail)?;
+        sys.set_access(&path, None, 0o3730).map_err(fail)?;
         let names = sys.list(&path).map_err(fail)?;
         let gone = names
             .iter()
@@ -167,7 +176,7 @@ impl RunDir {
         Ok(())
     }
 
-    fn prepare_outbox<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
+    fn prepare_outbox<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
         let path = self.outbox();
         let fail = |e| format!("cannot use {path}: {e}");
         match sys.lstat(&path).map(|stat| stat.file_type) {
@@ -184,7 +193,7 @@ impl RunDir {
             Err(e) if e.kind() == ErrorKind::NotFound => sys.make_fifo(&path).map_err(fail)?,
             Err(e) => return Err(fail(e)),
         }
-        sys.set_access(&path, owner, 0o620).map_err(fail)?;
+        sys.set_access(&path, None, 0o620).map_err(fail)?;
         let outbox = sys.open(&path, Open::Fifo).map_err(fail)?;
         match sys.fstat(&outbox).map_err(fail)?.file_type {
             FileType::Fifo => Ok(outbox),

@@ -1,10 +1,10 @@
 //! A browser's descriptors, and the way they end.
 
-use crate::limits::LINGER;
+use crate::limits::{LINGER, PIPE_BUF};
 use crate::queue::Queue;
 use crate::sys::{Interest, Sys};
 use core::time::Duration;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 /// The way to a browser.
 #[derive(Debug)]
@@ -21,19 +21,21 @@ pub enum Wire<F> {
 }
 
 impl<F> Wire<F> {
-    /// Where the browser's bytes come from.
-    pub fn reader(&self) -> &F {
+    /// Reads what the browser sent. 0 is the end.
+    pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Wire::Socket(fd) => fd,
-            Wire::Pipes { from, .. } => from,
+            Wire::Socket(fd) => sys.recv(fd, buf),
+            Wire::Pipes { from, .. } => sys.read(from, buf),
         }
     }
 
-    /// Where bytes to the browser go.
-    pub fn writer(&self) -> &F {
+    /// Writes to the browser.
+    pub fn write<S: Sys<Fd = F>>(&self, sys: &S, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Wire::Socket(fd) => fd,
-            Wire::Pipes { to, .. } => to,
+            Wire::Socket(fd) => sys.send(fd, bytes),
+            // At most what poll promises room for: if others share the pipe, and have made
+            // it blocking, a longer write would wait.
+            Wire::Pipes { to, .. } => sys.write(to, &bytes[..bytes.len().min(PIPE_BUF)]),
         }
     }
 
@@ -85,7 +87,7 @@ enum Stage {
 }
 
 impl<F> Farewell<F> {
-    /// After `deadline` the connection is reset.
+    /// After `deadline` the connection ends, by a reset if not all is written.
     pub fn new(wire: Wire<F>, queue: Queue, deadline: Duration) -> Farewell<F> {
         Farewell {
             wire,
@@ -98,6 +100,11 @@ impl<F> Farewell<F> {
     /// When it ends at the latest.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Messages that have not been written.
+    pub fn unsent(&self) -> usize {
+        self.queue.messages()
     }
 
     /// Whether nothing is left to do.
@@ -114,14 +121,17 @@ impl<F> Farewell<F> {
     /// Goes as far as it can: at first, after a wait, at the deadline.
     pub fn step<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         if self.deadline <= now {
-            sys.reset_on_close(self.wire.writer());
+            if let (Stage::Writing, Wire::Socket(fd)) = (&self.stage, &self.wire) {
+                // It takes too long to take its last bytes: the kernel need not keep them.
+                sys.reset_on_close(fd);
+            }
             self.stage = Stage::Over;
         }
         if matches!(self.stage, Stage::Writing) {
             self.write(sys, scratch, now);
         }
         if matches!(self.stage, Stage::Lingering) {
-            match sys.read(self.wire.reader(), scratch) {
+            match self.wire.read(sys, scratch) {
                 Ok(1..) => {} // discarded; a flood ends at the deadline
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 _ => self.stage = Stage::Over,
@@ -131,7 +141,7 @@ impl<F> Farewell<F> {
 
     fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         while !self.queue.is_empty() {
-            match sys.write(self.wire.writer(), self.queue.next(scratch)) {
+            match self.wire.write(sys, self.queue.next(scratch)) {
                 Ok(count) => self.queue.wrote(count),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.stage = Stage::Over,

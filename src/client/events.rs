@@ -42,7 +42,7 @@ impl<F> Client<F> {
         self.open_when_due(shared);
     }
 
-    fn open_when_due<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+    pub(super) fn open_when_due<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         let Link::Delayed { until } = self.link else {
             return;
         };
@@ -87,13 +87,13 @@ impl<F> Client<F> {
 
     // ---- Events
 
-    fn wait_for<S>(&mut self, task: Task, shared: &mut Shared<S>) {
+    pub(super) fn wait_for<S>(&mut self, task: Task, shared: &mut Shared<S>) {
         shared.tickets += 1;
         let ticket = shared.tickets;
         self.work = Work::Waiting { ticket, task };
     }
 
-    fn owe_close<S>(&mut self, shared: &mut Shared<S>) {
+    pub(super) fn owe_close<S>(&mut self, shared: &mut Shared<S>) {
         if matches!(self.link, Link::Opening) || !matches!(self.work, Work::Idle) {
             return;
         }

@@ -426,6 +426,4 @@ impl<F> Client<F> {
     pub fn push(&mut self, frame: Rc<Frame>) {
         self.queue.push(frame);
     }
-
-
 }

@@ -8,10 +8,11 @@ use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::Refusal;
 use crate::limits::{
-    ADMISSIONS_PER_TURN, CLOSE_TIMEOUT, CONNECTION_CHARGE, HANDOFF_RECORD, HEAD_TIMEOUT, REFUSALS,
+    ADMISSIONS_PER_TURN, CLOSE_TIMEOUT, CONNECTION_CHARGE, HANDOFF_RECORD, HEAD, HEAD_TIMEOUT,
+    REFUSALS, SCRATCH,
 };
 use crate::memory::Charge;
-use crate::queue::Queue;
+use crate::queue::{Answer, Queue};
 use crate::route;
 use crate::sys::{Datagram, FileType, Kind, Sys};
 use crate::target::Id;
@@ -29,6 +30,10 @@ pub fn stopping() -> Refusal {
 /// Between two tries while there is no room for newcomers.
 const PAUSE: Duration = Duration::from_millis(100);
 
+fn no_memory() -> Refusal {
+    Refusal::busy("memory", "503: --memory is used up")
+}
+
 /// A connection on `--listen` whose request head is not complete.
 pub struct Newcomer<F> {
     wire: Wire<F>,
@@ -36,6 +41,7 @@ pub struct Newcomer<F> {
     local: Option<SocketAddr>,
     head: Vec<u8>,
     deadline: Duration,
+    _charge: Charge,
 }
 
 impl<F> Newcomer<F> {
@@ -104,7 +110,7 @@ impl<S: Sys> Server<S> {
             let Some(socket) = &self.handoff else {
                 return;
             };
-            match sys.receive(socket, &mut record) {
+            match sys.receive_handoff(socket, &mut record) {
                 Ok(datagram) => {
                     let bytes = &record[..datagram.len];
                     match self.arrival(bytes, datagram) {
@@ -164,25 +170,26 @@ impl<S: Sys> Server<S> {
 
     fn wire_of(&self, mut fds: Vec<S::Fd>) -> Result<Wire<S::Fd>, &'static str> {
         let sys = &self.shared.sys;
-        let kind = |fd: &S::Fd| sys.adopt(fd).unwrap_or(Kind::Other);
-        let second = fds.pop();
-        let wire = match (fds.pop(), second) {
-            _ if !fds.is_empty() => return Err("it has more than two descriptors"),
-            (_, None) => return Err("it has no descriptor"),
-            (None, Some(fd)) => match kind(&fd) {
-                Kind::Stream { .. } => return Ok(Wire::Socket(fd)),
-                _ => return Err("its descriptor is no connected stream socket"),
-            },
-            (Some(from), Some(to)) => match (kind(&from), kind(&to)) {
-                (Kind::PipeReader, Kind::PipeWriter) => Wire::Pipes { from, to },
-                _ => return Err("its descriptors are not a pipe to read and one to write"),
-            },
-        };
-        let same = |fd| sys.fstat(fd).ok().map(|stat| stat.id) == Some(self.outbox.id(sys));
-        if same(wire.reader()) || same(wire.writer()) {
+        let outbox = self.outbox.id(sys);
+        let ours = |fd: &S::Fd| sys.fstat(fd).is_ok_and(|stat| stat.id == outbox);
+        if fds.iter().any(ours) {
             return Err("its descriptor is the outbox");
         }
-        Ok(wire)
+        let second = fds.pop();
+        match (fds.pop(), second) {
+            _ if !fds.is_empty() => Err("it has more than two descriptors"),
+            (_, None) => Err("it has no descriptor"),
+            (None, Some(fd)) => match sys.adopt(fd) {
+                Ok((fd, Kind::Stream { .. })) => Ok(Wire::Socket(fd)),
+                _ => Err("its descriptor is no connected stream socket"),
+            },
+            (Some(from), Some(to)) => match (sys.adopt(from), sys.adopt(to)) {
+                (Ok((from, Kind::PipeReader)), Ok((to, Kind::PipeWriter))) => {
+                    Ok(Wire::Pipes { from, to })
+                }
+                _ => Err("its descriptors are not a pipe to read and one to write"),
+            },
+        }
     }
 
     // ---- --listen
@@ -199,12 +206,18 @@ impl<S: Sys> Server<S> {
                         Ok(Kind::Stream { remote, local }) => (remote, local),
                         _ => (None, None),
                     };
+                    let wire = Wire::Socket(fd);
+                    let Some(charge) = self.shared.memory.inbound(HEAD + SCRATCH) else {
+                        self.refuse(wire, &no_memory(), "?");
+                        continue;
+                    };
                     self.newcomers.push(Some(Newcomer {
-                        wire: Wire::Socket(fd),
+                        wire,
                         remote,
                         local,
                         head: Vec::new(),
                         deadline: self.shared.now + HEAD_TIMEOUT,
+                        _charge: charge,
                     }));
                     self.hear_newcomer(self.newcomers.len() - 1);
                 }
@@ -221,10 +234,7 @@ impl<S: Sys> Server<S> {
             return;
         };
         let shared = &mut self.shared;
-        match shared
-            .sys
-            .read(newcomer.wire.reader(), &mut shared.scratch[..])
-        {
+        match newcomer.wire.read(&shared.sys, &mut shared.scratch[..]) {
             Ok(count @ 1..) => newcomer.head.extend_from_slice(&shared.scratch[..count]),
             Err(e) if e.kind() == ErrorKind::WouldBlock => return,
             _ => {
@@ -312,7 +322,7 @@ impl<S: Sys> Server<S> {
             .shared
             .memory
             .inbound(variables.bytes() + CONNECTION_CHARGE);
-        let charge = charge.ok_or_else(|| Refusal::busy("memory", "503: --memory is used up"))?;
+        let charge = charge.ok_or_else(no_memory)?;
         let request = Request {
             route: route.to_owned(),
             program: program.to_owned(),
@@ -353,7 +363,7 @@ impl<S: Sys> Server<S> {
             _ => info!("{remote}: {}", refusal.text),
         }
         let mut queue = Queue::new(0);
-        queue.push_control(refusal.to_bytes());
+        queue.push_answer(Answer::from(refusal));
         self.farewells
             .push(Farewell::new(wire, queue, shared.now + CLOSE_TIMEOUT));
     }

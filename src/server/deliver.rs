@@ -3,6 +3,7 @@
 use super::Server;
 use crate::close::By;
 use crate::limits::{FRAME_CHARGE, READS_PER_TURN};
+use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
 use crate::queue::Frame;
 use crate::sys::{FileType, Open, Sys};
@@ -87,35 +88,39 @@ impl<S: Sys> Server<S> {
     /// Carries out lines until one has to wait. True: something was done.
     pub(super) fn carry_out_outbox(&mut self) -> bool {
         let mut moved = false;
+        while let Some((begin, command)) = self.next_command() {
+            let result = match command {
+                Stalled::Command(command) => self.carry_out_command(command),
+                Stalled::Delivery(delivery) => self.try_delivery(delivery),
+            };
+            match result {
+                Ok(carried_out) => {
+                    self.shared.counters.outbox_lines += u64::from(carried_out);
+                    moved = true;
+                }
+                Err(stalled) => {
+                    self.outbox.stalled = Some((begin, stalled));
+                    return moved;
+                }
+            }
+        }
+        moved
+    }
+
+    /// What waits, or the next line that is a command, and where in the stream it began.
+    fn next_command(&mut self) -> Option<(u64, Stalled)> {
+        if let Some(stalled) = self.outbox.stalled.take() {
+            return Some(stalled);
+        }
         loop {
             let begin = self.outbox.lines.position();
-            let result = match self.outbox.stalled.take() {
-                Some((begin, stalled)) => match self.go_on(stalled) {
-                    Ok(()) => Ok(()),
-                    Err(stalled) => {
-                        self.outbox.stalled = Some((begin, stalled));
-                        return moved;
-                    }
+            match self.outbox.lines.take()? {
+                Line::TooLong => self.bad_line("it is too long (ws-send spools long messages)"),
+                Line::Whole(line) => match outbox::parse(&line) {
+                    Ok(None) => {}
+                    Ok(Some(command)) => return Some((begin, Stalled::Command(command))),
+                    Err(why) => self.bad_line(&why),
                 },
-                None => match self.outbox.lines.take() {
-                    None => return moved,
-                    Some(Line::TooLong) => {
-                        self.bad_line("it is too long (ws-send spools long messages)");
-                        Ok(())
-                    }
-                    Some(Line::Whole(line)) => match outbox::parse(&line) {
-                        Ok(None) => Ok(()),
-                        Ok(Some(command)) => self.go_on(Stalled::Command(command)),
-                        Err(why) => {
-                            self.bad_line(&why);
-                            Ok(())
-                        }
-                    },
-                },
-            };
-            moved = true;
-            if let Err(stalled) = result {
-                self.outbox.stalled = Some((begin, stalled));
             }
         }
     }
@@ -125,59 +130,59 @@ impl<S: Sys> Server<S> {
         warn!("outbox: line not carried out: {why}");
     }
 
-    fn go_on(&mut self, stalled: Stalled) -> Result<(), Stalled> {
-        let delivery = match stalled {
-            Stalled::Delivery(delivery) => delivery,
-            Stalled::Command(Command::Send(opcode, target, payload)) => {
-                let frame = match payload {
-                    Payload::Spooled(ref name) => match self.spooled_frame(opcode, name) {
-                        Ok(Some(frame)) => Ok(frame),
-                        Ok(None) => Err(payload),
-                        Err(why) => {
-                            self.bad_line(&format!("spool file {name}: {why}"));
-                            return Ok(());
-                        }
-                    },
-                    Payload::Inline(bytes) => self.frame(opcode, bytes).map_err(Payload::Inline),
-                };
-                match frame {
-                    Ok(frame) => Delivery { target, frame },
-                    Err(payload) => {
-                        return Err(Stalled::Command(Command::Send(opcode, target, payload)));
+    /// Ok(false): it names a spool file that is none.
+    fn carry_out_command(&mut self, command: Command) -> Result<bool, Stalled> {
+        match command {
+            Command::Send(opcode, target, Payload::Inline(bytes)) => {
+                match self.frame(opcode, bytes) {
+                    Ok(frame) => self.try_delivery(Delivery { target, frame }),
+                    Err(bytes) => {
+                        let payload = Payload::Inline(bytes);
+                        Err(Stalled::Command(Command::Send(opcode, target, payload)))
                     }
                 }
             }
-            Stalled::Command(Command::Close(target, close)) => {
+            Command::Send(opcode, target, Payload::Spooled(name)) => {
+                match self.spooled_frame(opcode, &name) {
+                    Ok(Some(frame)) => self.try_delivery(Delivery { target, frame }),
+                    Ok(None) => {
+                        let payload = Payload::Spooled(name);
+                        Err(Stalled::Command(Command::Send(opcode, target, payload)))
+                    }
+                    Err(why) => {
+                        self.bad_line(&format!("spool file {name}: {why}"));
+                        Ok(false)
+                    }
+                }
+            }
+            Command::Close(target, close) => {
                 for number in self.meant(&target) {
                     if let Some(client) = self.clients.get_mut(&number) {
                         client.close(&close, By::Server, &mut self.shared);
                     }
                 }
-                self.shared.counters.outbox_lines += 1;
-                return Ok(());
+                Ok(true)
             }
-            Stalled::Command(Command::Join(target, room)) => {
+            Command::Join(target, room) => {
                 for number in self.meant(&target) {
                     self.join(number, &room);
                 }
-                self.shared.counters.outbox_lines += 1;
-                return Ok(());
+                Ok(true)
             }
-            Stalled::Command(Command::Leave(target, room)) => {
+            Command::Leave(target, room) => {
                 for number in self.meant(&target) {
                     if let Some(client) = self.clients.get_mut(&number) {
                         client.leave(&room);
                     }
                 }
-                self.shared.counters.outbox_lines += 1;
-                return Ok(());
+                Ok(true)
             }
-        };
+        }
+    }
+
+    fn try_delivery(&mut self, delivery: Delivery) -> Result<bool, Stalled> {
         match self.deliver(&delivery) {
-            Ok(()) => {
-                self.shared.counters.outbox_lines += 1;
-                Ok(())
-            }
+            Ok(()) => Ok(true),
             Err(Blocked) => Err(Stalled::Delivery(delivery)),
         }
     }
@@ -210,41 +215,53 @@ impl<S: Sys> Server<S> {
         meant
     }
 
+    /// Memory for what goes out. Where there is none, whoever has not read what it was sent
+    /// is in the way.
+    pub(super) fn charge_outbound(&mut self, bytes: usize) -> Option<Charge> {
+        let charge = self.shared.memory.outbound(bytes + FRAME_CHARGE);
+        if charge.is_none() {
+            let behind = self.clients.iter().filter(|(_, client)| client.is_behind());
+            self.in_the_way.extend(behind.map(|(&number, _)| number));
+        }
+        charge
+    }
+
     /// A frame, its memory charged. Err: none left; the payload comes back.
-    pub(super) fn frame(&mut self, opcode: Opcode, payload: Vec<u8>) -> Result<Rc<Frame>, Vec<u8>> {
-        match self.shared.memory.outbound(payload.len() + FRAME_CHARGE) {
+    fn frame(&mut self, opcode: Opcode, payload: Vec<u8>) -> Result<Rc<Frame>, Vec<u8>> {
+        match self.charge_outbound(payload.len()) {
             Some(charge) => Ok(Frame::new(opcode, payload, charge)),
-            None => {
-                // Whoever has not read what it was sent holds the memory.
-                let behind = self.clients.iter().filter(|(_, client)| client.is_behind());
-                self.in_the_way.extend(behind.map(|(&number, _)| number));
-                Err(payload)
-            }
+            None => Err(payload),
         }
     }
 
     /// Puts a message into the queue of everyone meant, or of no one.
     pub(super) fn deliver(&mut self, delivery: &Delivery) -> Result<(), Blocked> {
-        let mut meant = self.meant(&delivery.target);
-        let full = |this: &Self, n: &u64| this.clients.get(n).is_some_and(|c| c.is_full());
-        let mut blocking: Vec<_> = meant.iter().filter(|n| full(self, n)).copied().collect();
-        self.in_the_way.extend(&blocking);
-        if self.shared.config.slow_timeout.is_zero() {
-            // Slow is who takes nothing now, not who was sent much in one turn.
-            self.make_way();
-            blocking.retain(|n| full(self, n));
-            meant.retain(|n| !blocking.contains(n));
-            for number in blocking {
-                if let Some(client) = self.clients.get_mut(&number) {
-                    client.close_slow(&mut self.shared);
-                    self.shared.counters.messages_dropped += 1;
+        let meant = self.meant(&delivery.target);
+        let at_once = self.shared.config.slow_timeout.is_zero();
+        let mut full = Vec::new();
+        for &number in &meant {
+            if let Some(client) = self.clients.get_mut(&number) {
+                if client.is_full() {
+                    // Slow is who takes nothing now, not who was sent much in one turn.
+                    client.flush(&mut self.shared);
+                }
+                if client.is_full() {
+                    full.push(number);
                 }
             }
-        } else if !blocking.is_empty() {
+        }
+        if !full.is_empty() && !at_once {
+            self.in_the_way.extend(full);
             return Err(Blocked);
         }
         for number in meant {
-            if let Some(client) = self.clients.get_mut(&number) {
+            let Some(client) = self.clients.get_mut(&number) else {
+                continue;
+            };
+            if full.contains(&number) {
+                client.close_slow(&mut self.shared);
+                self.shared.counters.messages_dropped += 1;
+            } else if client.meant_by(&delivery.target) {
                 client.push(delivery.frame.clone());
                 self.shared.counters.messages_out += 1;
             }
@@ -255,47 +272,46 @@ impl<S: Sys> Server<S> {
     /// A frame of a spool file, which is then gone. None: no memory; it is still there.
     fn spooled_frame(&mut self, opcode: Opcode, name: &str) -> Result<Option<Rc<Frame>>, String> {
         let path = self.run.spool(name);
-        let sys = &self.shared.sys;
-        // Its name is freed whatever becomes of it, but only what it names is touched.
-        let refuse = |why: String| {
-            let _ = sys.unlink(&path);
-            Err(why)
-        };
-        let file = match sys.open(&path, Open::Read) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err("there is none of that name".to_owned());
+        match self.read_spooled(opcode, &path) {
+            Ok(None) => Ok(None),
+            done => {
+                // Its name is freed whatever became of it, but only what it names is touched.
+                let _ = self.shared.sys.unlink(&path);
+                done
             }
-            Err(e) => return refuse(format!("cannot be opened: {e}")),
-        };
+        }
+    }
+
+    fn read_spooled(&mut self, opcode: Opcode, path: &str) -> Result<Option<Rc<Frame>>, String> {
+        let sys = &self.shared.sys;
+        let file = sys.open(path, Open::Read).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => "there is none of that name".to_owned(),
+            _ => format!("cannot be opened: {e}"),
+        })?;
         let stat = sys.fstat(&file).map_err(|e| e.to_string())?;
         let bound = self.shared.config.max_reply as u64;
         if stat.file_type != FileType::Regular {
-            return refuse("it is no regular file".to_owned());
+            return Err("it is no regular file".to_owned());
         }
         if stat.links != 1 {
-            return refuse("it has more than one name".to_owned());
+            return Err("it has more than one name".to_owned());
         }
         if stat.size > bound {
-            return refuse(format!("it is larger than --max-reply {bound}"));
+            return Err(format!("it is larger than --max-reply {bound}"));
         }
-        let size = stat.size as usize;
-        let Some(charge) = self.shared.memory.outbound(size + FRAME_CHARGE) else {
-            let behind = self.clients.iter().filter(|(_, client)| client.is_behind());
-            self.in_the_way.extend(behind.map(|(&number, _)| number));
+        let Some(charge) = self.charge_outbound(stat.size as usize) else {
             return Ok(None);
         };
-        let mut payload = vec![0; size];
+        let mut payload = vec![0; stat.size as usize];
         let mut len = 0;
-        while len < size {
-            match sys.read(&file, &mut payload[len..]) {
+        while len < payload.len() {
+            match self.shared.sys.read(&file, &mut payload[len..]) {
                 Ok(0) => break, // cut short meanwhile
                 Ok(count) => len += count,
-                Err(e) => return refuse(format!("cannot be read: {e}")),
+                Err(e) => return Err(format!("cannot be read: {e}")),
             }
         }
         payload.truncate(len);
-        let _ = sys.unlink(&path);
         if opcode == Opcode::Text && core::str::from_utf8(&payload).is_err() {
             return Err("it is not UTF-8 (use binaryfile)".to_owned());
         }

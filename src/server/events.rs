@@ -1,17 +1,17 @@
-//! Events: which one runs next, and what its program's reply changes.
+//! Events that are done: what a program's reply changes.
 
 use super::Server;
 use super::deliver::{Blocked, Delivery};
-use crate::client::Task;
 use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::http::Refusal;
-use crate::job::{Fault, Job};
-use crate::limits::KILL_GRACE;
+use crate::job::Fault;
+use crate::memory::Charge;
+use crate::queue::{Answer, Frame};
 use crate::reply::{Message, Reply, Verdict};
-use crate::sys::{Program, Sys};
+use crate::sys::Sys;
 use crate::target::Target;
-use log::{debug, error, warn};
+use log::{error, warn};
 
 /// A reply that is being carried out.
 pub struct Answering {
@@ -25,11 +25,13 @@ enum Stage {
     Behind {
         mark: u64,
         outcome: Result<Reply, Fault>,
+        payment: Payment,
     },
     /// Its message waits for memory.
     Unpaid {
         target: Target,
         message: Message,
+        payment: Payment,
         rest: Rest,
     },
     /// Its message waits for room in a queue.
@@ -38,108 +40,29 @@ enum Stage {
     Delivered(Rest),
 }
 
+/// What charges the account for a reply. Until it does, the reply holds its program's job
+/// slot: that much is set aside.
+type Payment = Option<Charge>;
+
 /// What comes after the message.
 struct Rest {
     leave: Vec<String>,
     close: Option<(Close, By)>,
 }
 
+impl Answering {
+    /// The connection whose reply holds a job slot.
+    pub fn unpaid(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Behind { payment: None, .. } | Stage::Unpaid { payment: None, .. } => {
+                Some(self.number)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl<S: Sys> Server<S> {
-    // ---- Launching
-
-    /// Starts the events that wait, oldest first, while there are job slots. One program
-    /// holds all slots but one at most, even while nobody else waits: a hung one would
-    /// still hold the last when somebody does.
-    pub(super) fn launch(&mut self) {
-        while self.slots().count() < self.shared.config.jobs {
-            let Some((number, ticket)) = self.next_event() else {
-                return;
-            };
-            if !self.start(number, ticket) {
-                return;
-            }
-        }
-    }
-
-    /// The programs that hold a slot each: by a job, or by a reply whose output is not part
-    /// of the account yet.
-    fn slots(&self) -> impl Iterator<Item = &str> {
-        let holds = |a: &&Answering| matches!(a.stage, Stage::Behind { .. } | Stage::Unpaid { .. });
-        let answers = self.answers.iter().filter(holds);
-        let answering = answers.filter_map(|a| self.clients.get(&a.number));
-        let jobs = self.jobs.iter().map(|job| job.program.as_str());
-        jobs.chain(answering.map(|client| client.request.program.as_str()))
-    }
-
-    fn next_event(&self) -> Option<(u64, u64)> {
-        let most = (self.shared.config.jobs - 1).max(1);
-        let crowded = |program: &str| self.slots().filter(|p| *p == program).count() >= most;
-        let waiting = self.clients.values();
-        let waiting = waiting.filter_map(|client| client.ticket().map(|t| (client, t)));
-        let free = waiting.filter(|(client, _)| !crowded(&client.request.program));
-        let first = free.min_by_key(|(_, ticket)| *ticket);
-        first.map(|(client, ticket)| (client.id.number, ticket))
-    }
-
-    /// False: nothing can be started now.
-    fn start(&mut self, number: u64, ticket: u64) -> bool {
-        let Some(client) = self.clients.get_mut(&number) else {
-            return false;
-        };
-        let Some(task) = client.start() else {
-            return false;
-        };
-        let kind = task.kind();
-        let env = client.environment(&task, &self.run.outbox());
-        let program = Program {
-            path: &client.request.path,
-            env: &env,
-            stdin: matches!(task, Task::Message(..)),
-        };
-        debug!("{} {}: {}", client.id, client.request.program, kind.name());
-        let shared = &mut self.shared;
-        let child = match shared.sys.spawn(&program) {
-            Ok(child) => child,
-            // What is short (memory, processes, descriptors) comes back as jobs end.
-            Err(e) if !self.jobs.is_empty() => {
-                warn!(
-                    "{} {}: not started yet: {e}",
-                    client.id, client.request.program
-                );
-                client.put_back(ticket, task);
-                return false;
-            }
-            Err(e) => {
-                self.event_done(number, kind, Err(Fault::Launch(e.to_string())));
-                self.settle();
-                return true;
-            }
-        };
-        let payload = match task {
-            Task::Message(_, payload) => Some(payload),
-            Task::Open | Task::Close => None,
-        };
-        let (config, program) = (&shared.config, &client.request.program);
-        let mut deadline = shared.now + config.event_timeout;
-        if let Some(end) = self.stopping {
-            deadline = deadline.min(end.saturating_sub(KILL_GRACE));
-        }
-        let mut job = Job::new(
-            client.id,
-            kind,
-            program,
-            child,
-            payload,
-            config.max_reply,
-            deadline,
-        );
-        job.feed(&shared.sys);
-        self.jobs.push(job);
-        true
-    }
-
-    // ---- Ending
-
     /// Takes the jobs whose program has exited.
     pub(super) fn collect_jobs(&mut self) {
         let mut i = 0;
@@ -149,22 +72,29 @@ impl<S: Sys> Server<S> {
                 continue;
             }
             let job = self.jobs.remove(i);
+            self.out_of_means = false;
             let (number, kind) = (job.client.number, job.kind);
             let output = job.finish(&self.shared.sys, &mut self.shared.scratch[..]);
-            let outcome = output.and_then(|o| Reply::parse(&o).map_err(Fault::Malformed));
+            let outcome = output.and_then(|o| Reply::parse(o).map_err(Fault::Malformed));
             self.event_done(number, kind, outcome);
         }
     }
 
-    fn event_done(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) {
+    pub(super) fn event_done(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) {
         if let Some(client) = self.clients.get_mut(&number) {
             client.replying();
         }
         let mark = self.outbox.mark(&self.shared.sys);
+        let body = outcome.as_ref().map_or(0, Reply::body_len);
+        let stage = Stage::Behind {
+            mark,
+            outcome,
+            payment: self.charge_outbound(body),
+        };
         self.answers.push(Answering {
             number,
             kind,
-            stage: Stage::Behind { mark, outcome },
+            stage,
         });
     }
 
@@ -200,11 +130,19 @@ impl<S: Sys> Server<S> {
             stage,
         };
         match stage {
-            Stage::Behind { mark, outcome } => {
+            Stage::Behind {
+                mark,
+                outcome,
+                payment,
+            } => {
                 if !self.outbox.carried_out(mark) {
-                    return Step::Waits(at(Stage::Behind { mark, outcome }));
+                    return Step::Waits(at(Stage::Behind {
+                        mark,
+                        outcome,
+                        payment,
+                    }));
                 }
-                match self.begin(number, kind, outcome) {
+                match self.begin(number, kind, outcome, payment) {
                     Some(stage) => Step::On(at(stage)),
                     None => Step::Done,
                 }
@@ -212,24 +150,21 @@ impl<S: Sys> Server<S> {
             Stage::Unpaid {
                 target,
                 message,
+                payment,
                 rest,
-            } => {
-                let Message { opcode, payload } = message;
-                match self.frame(opcode, payload) {
-                    Ok(frame) => {
-                        let delivery = Delivery { target, frame };
-                        Step::On(at(Stage::Delivering { delivery, rest }))
-                    }
-                    Err(payload) => {
-                        let message = Message { opcode, payload };
-                        Step::Waits(at(Stage::Unpaid {
-                            target,
-                            message,
-                            rest,
-                        }))
-                    }
+            } => match payment.or_else(|| self.charge_outbound(message.payload.len())) {
+                Some(charge) => {
+                    let frame = Frame::new(message.opcode, message.payload, charge);
+                    let delivery = Delivery { target, frame };
+                    Step::On(at(Stage::Delivering { delivery, rest }))
                 }
-            }
+                None => Step::Waits(at(Stage::Unpaid {
+                    target,
+                    message,
+                    payment: None,
+                    rest,
+                })),
+            },
             Stage::Delivering { delivery, rest } => match self.deliver(&delivery) {
                 Ok(()) => Step::On(at(Stage::Delivered(rest))),
                 Err(Blocked) => Step::Waits(at(Stage::Delivering { delivery, rest })),
@@ -242,7 +177,13 @@ impl<S: Sys> Server<S> {
     }
 
     /// Join and state, after the verdict of an open event. None: that is all.
-    fn begin(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) -> Option<Stage> {
+    fn begin(
+        &mut self,
+        number: u64,
+        kind: Kind,
+        outcome: Result<Reply, Fault>,
+        mut payment: Payment,
+    ) -> Option<Stage> {
         let client = self.clients.get(&number)?;
         let (id, program) = (client.id, client.request.program.clone());
         let mut reply = match outcome.and_then(|reply| checked(reply, kind)) {
@@ -266,7 +207,7 @@ impl<S: Sys> Server<S> {
             );
         }
         self.shared.counters.event(kind.name(), failed);
-        if kind == Kind::Open && !self.verdict(number, &mut reply.reply) {
+        if kind == Kind::Open && !self.verdict(number, &mut reply.reply, &mut payment) {
             return None;
         }
         if failed {
@@ -298,6 +239,7 @@ impl<S: Sys> Server<S> {
             (Some(target), Some(message)) => Stage::Unpaid {
                 target,
                 message,
+                payment,
                 rest,
             },
             _ => Stage::Delivered(rest),
@@ -319,7 +261,7 @@ impl<S: Sys> Server<S> {
                     _ => Refusal::new(502, "program", "502: the event program failed"),
                 };
                 shared.counters.refused(refusal.cause);
-                client.refuse(refusal.to_bytes(), shared);
+                client.refuse(Answer::from(&refusal), shared);
             }
             Kind::Message => {
                 if shared.config.close_on_error {
@@ -332,7 +274,7 @@ impl<S: Sys> Server<S> {
     }
 
     /// The open program's word. False: there is nothing more to do with its reply.
-    fn verdict(&mut self, number: u64, reply: &mut Reply) -> bool {
+    fn verdict(&mut self, number: u64, reply: &mut Reply, payment: &mut Payment) -> bool {
         let Some(client) = self.clients.get_mut(&number) else {
             return false;
         };
@@ -340,6 +282,14 @@ impl<S: Sys> Server<S> {
         match reply.verdict() {
             Verdict::Refuse(answer) => {
                 shared.counters.refused("program");
+                let charge = payment.take();
+                let answer = match charge.or_else(|| shared.memory.outbound(answer.len())) {
+                    Some(charge) => Answer::charged(answer, charge),
+                    None => {
+                        let text = "503: no memory for the event program's answer";
+                        Answer::from(&Refusal::busy("memory", text))
+                    }
+                };
                 client.refuse(answer, shared);
                 false
             }
@@ -355,7 +305,7 @@ impl<S: Sys> Server<S> {
                     let text = "502: the event program chose a subprotocol that was not offered";
                     let refusal = Refusal::new(502, "subprotocol", text);
                     shared.counters.refused(refusal.cause);
-                    client.accept_and_fail(refusal.to_bytes(), shared);
+                    client.accept_and_fail(Answer::from(&refusal), shared);
                     false
                 }
                 _ => {

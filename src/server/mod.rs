@@ -4,18 +4,23 @@
 mod admit;
 mod deliver;
 mod events;
+mod launch;
+mod start;
 mod status;
 
-use crate::client::{Client, Shared};
+pub use start::serve;
+
+use crate::client::Client;
 use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::job::Job;
-use crate::limits::{self, KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
-use crate::logging;
+use crate::job::{Fault, Job};
+use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
 use crate::memory::Memory;
+use crate::queue::Answer;
 use crate::rundir::{Held, RunDir};
-use crate::sys::{Address, FileType, Interest, Ready, Sys, write_all};
+use crate::shared::Shared;
+use crate::sys::{Interest, Ready, Sys};
 use crate::target::Boot;
 use crate::wire::Farewell;
 use admit::Newcomer;
@@ -51,10 +56,8 @@ pub struct Server<S: Sys> {
     in_the_way: BTreeSet<u64>,
     /// No descriptor could be had: newcomers wait until then.
     admit_again: Duration,
-    /// What is taken of all queues and of `--memory`, when the last settling was over.
-    taken: usize,
-    /// Something waits, and room was made for it after that: the next wait is none.
-    again: bool,
+    /// A program could not be started: none is before a job has ended.
+    out_of_means: bool,
     /// When a shutdown ends.
     stopping: Option<Duration>,
     status: status::Writer,
@@ -72,106 +75,6 @@ enum Token {
     Stdin(usize),
     Stdout(usize),
     Stderr(usize),
-}
-
-/// Serves until SIGTERM. The error is one line: why the daemon could not start, or go on.
-pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
-    make_absolute(&sys, &mut config)?;
-    match sys.stat(&config.handlers) {
-        Ok(stat) if stat.file_type == FileType::Folder => {}
-        Ok(_) => return Err(format!("--handlers {} is no folder", config.handlers)),
-        Err(e) => return Err(format!("--handlers {}: {e}", config.handlers)),
-    }
-    fit_descriptors(&sys, &mut config)?;
-    let owner = owner(&sys, &config)?;
-    let run = RunDir::new(&config.run);
-    let held = run.prepare(&sys, owner)?;
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(listen(&sys, address, owner)?);
-    }
-    if let Some((uid, gid)) = owner {
-        sys.become_user(uid, gid)
-            .map_err(|e| format!("cannot become the user of --user: {e}"))?;
-    }
-    sys.catch_signals()
-        .map_err(|e| format!("cannot catch signals: {e}"))?;
-    let ready = config.ready_fd;
-    let mut server = Server::new(sys, config, run, held, listeners);
-    server.announce(ready)?;
-    server.run()
-}
-
-fn make_absolute<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
-    let unix = config
-        .listen
-        .iter_mut()
-        .filter_map(|address| match address {
-            Address::Unix(path) => Some(path),
-            Address::Tcp(_) => None,
-        });
-    for path in [&mut config.handlers, &mut config.run]
-        .into_iter()
-        .chain(unix)
-    {
-        if !path.starts_with('/') {
-            let here = sys
-                .current_dir()
-                .map_err(|e| format!("the working folder: {e}"))?;
-            *path = format!("{here}/{path}");
-        }
-        while path.len() > 1 && path.ends_with('/') {
-            path.pop();
-        }
-    }
-    Ok(())
-}
-
-/// Descriptors are budgeted beforehand: with none free, a hand-off would be lost, as
-/// recvmsg then succeeds without its descriptor.
-fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
-    let limit = sys.descriptor_limit();
-    let fixed = limits::FIXED_DESCRIPTORS
-        + config.listen.len()
-        + config.jobs * limits::DESCRIPTORS_PER_JOB
-        + limits::REFUSALS * limits::DESCRIPTORS_PER_CONNECTION;
-    let fits = limit.saturating_sub(fixed) / limits::DESCRIPTORS_PER_CONNECTION;
-    if fits == 0 {
-        return Err(format!(
-            "a limit of {limit} descriptors is too low: {fixed} are needed beside those of \
-             connections (raise ulimit -n, or lower --jobs)"
-        ));
-    }
-    if fits < config.max_connections {
-        warn!("--max-connections lowered to {fits}: the limit is {limit} descriptors (ulimit -n)");
-        config.max_connections = fits;
-    }
-    Ok(())
-}
-
-fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String> {
-    if config.user.is_none() && config.group.is_none() {
-        return Ok(None);
-    }
-    let (mut uid, mut gid) = sys.identity();
-    if let Some(name) = &config.user {
-        (uid, gid) = sys.user(name).map_err(|e| format!("--user {name}: {e}"))?;
-    }
-    if let Some(name) = &config.group {
-        gid = sys
-            .group(name)
-            .map_err(|e| format!("--group {name}: {e}"))?;
-    }
-    Ok(Some((uid, gid)))
-}
-
-fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
-    let fail = |e| format!("--listen {address}: {e}");
-    let listener = sys.listen(address).map_err(fail)?;
-    if let Address::Unix(path) = address {
-        sys.set_access(path, owner, 0o660).map_err(fail)?;
-    }
-    Ok(listener)
 }
 
 impl<S: Sys> Server<S> {
@@ -206,33 +109,9 @@ impl<S: Sys> Server<S> {
             outbox: Outbox::new(held.outbox),
             in_the_way: BTreeSet::new(),
             admit_again: Duration::ZERO,
-            taken: 0,
-            again: false,
+            out_of_means: false,
             stopping: None,
         }
-    }
-
-    fn announce(&self, ready_fd: Option<u32>) -> Result<(), String> {
-        let config = &self.shared.config;
-        info!(
-            target: logging::START,
-            "ws2cgi {} ready in {}: {} connections, {} jobs, {} bytes of memory",
-            env!("CARGO_PKG_VERSION"),
-            self.run.path(),
-            config.max_connections,
-            config.jobs,
-            config.memory
-        );
-        let Some(number) = ready_fd else {
-            return Ok(());
-        };
-        let sys = &self.shared.sys;
-        let ready = sys
-            .take_inherited(number)
-            .and_then(|fd| write_all(sys, &fd, b"\n"));
-        ready
-            .map(drop)
-            .map_err(|e| format!("--ready-fd {number}: {e}"))
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -255,12 +134,16 @@ impl<S: Sys> Server<S> {
                 self.stop();
             }
             self.expire();
-            self.settle();
-            // Before the launch: a write may find a browser gone, whose close event is due.
-            self.flush();
-            self.launch();
-            self.sweep();
-            self.look_again();
+            // What one of these frees another may wait for, and no descriptor would tell.
+            loop {
+                self.flush();
+                self.sweep();
+                let settled = self.settle();
+                let answered = self.launch();
+                if !settled && !answered {
+                    break;
+                }
+            }
             self.write_status(active, signals.status);
         }
         self.leave();
@@ -326,7 +209,6 @@ impl<S: Sys> Server<S> {
             .chain(farewells)
             .chain(jobs)
             .chain(paused)
-            .chain(self.again.then_some(self.shared.now))
             .chain(self.stopping)
             .chain(self.status.due())
             .min()
@@ -366,46 +248,22 @@ impl<S: Sys> Server<S> {
     }
 
     /// Carries out outbox lines and replies until nothing moves, and notes who is in the way
-    /// of the rest.
-    fn settle(&mut self) {
+    /// of the rest. True: something was carried out.
+    fn settle(&mut self) -> bool {
+        let mut settled = false;
         loop {
             self.in_the_way.clear();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
-            if !outbox && !answers && !self.make_way() {
+            if !outbox && !answers {
                 break;
             }
+            settled = true;
         }
         for (number, client) in &mut self.clients {
             client.held_up(self.in_the_way.contains(number), self.shared.now);
         }
-        self.taken = self.taken_now();
-    }
-
-    fn taken_now(&self) -> usize {
-        let queued = self.clients.values().map(Client::queued);
-        self.shared.memory.used() + queued.sum::<usize>()
-    }
-
-    /// Who waits for room in a queue or in the memory waits for no descriptor: what was
-    /// written or freed since the settling would wake nobody.
-    fn look_again(&mut self) {
-        let waits = self.outbox.wants_reading().is_none() || !self.answers.is_empty();
-        self.again = waits && self.taken_now() < self.taken;
-    }
-
-    /// Writes what those in the way take now: no wait would tell of a queue that one turn
-    /// both fills and empties. True: one of them has taken something.
-    fn make_way(&mut self) -> bool {
-        let mut moved = false;
-        for number in &self.in_the_way {
-            if let Some(client) = self.clients.get_mut(number) {
-                let before = client.queued();
-                client.flush(&mut self.shared);
-                moved |= client.queued() < before;
-            }
-        }
-        moved
+        settled
     }
 
     /// What this turn has put into queues goes out in this turn.
@@ -421,6 +279,9 @@ impl<S: Sys> Server<S> {
         self.farewells.extend(parted);
         for farewell in &mut self.farewells {
             farewell.step(&shared.sys, &mut shared.scratch[..], shared.now);
+            if farewell.over() {
+                shared.counters.messages_dropped += farewell.unsent() as u64;
+            }
         }
         self.farewells.retain(|farewell| !farewell.over());
         self.clients.retain(|_, client| !client.finished());
@@ -452,7 +313,7 @@ impl<S: Sys> Server<S> {
         for client in self.clients.values_mut() {
             if client.unstarted() {
                 self.shared.counters.refused(refusal.cause);
-                client.refuse(refusal.to_bytes(), &mut self.shared);
+                client.refuse(Answer::from(&refusal), &mut self.shared);
             } else {
                 client.close(
                     &Close::new(1001, "going away"),
@@ -484,11 +345,9 @@ impl<S: Sys> Server<S> {
             self.shared.counters.closes_not_run += left as u64;
             warn!("{left} close events not run: the {SHUTDOWN:?} of a shutdown are over");
         }
-        let scratch = &mut self.shared.scratch[..];
-        for mut job in self.jobs.drain(..) {
-            job.end(&self.shared.sys, crate::job::Fault::Timeout);
-            // It has been killed: reaping does not wait long.
-            let _ = job.finish(&self.shared.sys, scratch);
+        for job in &mut self.jobs {
+            // Not waited for: init reaps what we leave.
+            job.end(&self.shared.sys, Fault::Timeout);
         }
         self.write_status(true, true);
         self.run.leave(&self.shared.sys);

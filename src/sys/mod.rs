@@ -74,14 +74,20 @@ pub trait Sys {
 
     // ---- Sockets
 
+    /// recv(2) that does not block even where another process made the socket blocking, as
+    /// whoever handed it over can. 0 is the end.
+    fn recv(&self, socket: &Self::Fd, buf: &mut [u8]) -> io::Result<usize>;
+    /// send(2), likewise.
+    fn send(&self, socket: &Self::Fd, bytes: &[u8]) -> io::Result<usize>;
     /// A listening stream socket. A socket in the file system at which nobody listens any
     /// more is replaced; anything else there is AddrInUse.
     fn listen(&self, address: &Address) -> io::Result<Self::Fd>;
     /// The next connection of a listening socket.
     fn accept(&self, listener: &Self::Fd) -> io::Result<Self::Fd>;
-    /// What a descriptor is. A stream socket or pipe that came from elsewhere is made
-    /// non-blocking, a TCP socket also TCP_NODELAY.
-    fn adopt(&self, fd: &Self::Fd) -> io::Result<Kind>;
+    /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is: a
+    /// stream socket or pipe is non-blocking then, whoever else has it open. A TCP socket
+    /// gets TCP_NODELAY, and closing it never blocks.
+    fn adopt(&self, fd: Self::Fd) -> io::Result<(Self::Fd, Kind)>;
     /// Says what a descriptor is and changes nothing.
     fn kind(&self, fd: &Self::Fd) -> io::Result<Kind>;
     /// Ends the sending side, or both sides, of a socket (shutdown(2)).
@@ -91,10 +97,10 @@ pub trait Sys {
     /// The datagram socket that hand-off records arrive at; nothing may stand at `path`.
     fn bind_handoff(&self, path: &str) -> io::Result<Self::Fd>;
     /// The next hand-off record. The descriptors come close-on-exec.
-    fn receive(&self, socket: &Self::Fd, buf: &mut [u8]) -> io::Result<Datagram<Self::Fd>>;
+    fn receive_handoff(&self, socket: &Self::Fd, buf: &mut [u8]) -> io::Result<Datagram<Self::Fd>>;
     /// Sends one hand-off record with descriptors to the socket at `path`. WouldBlock: its
     /// queue is full.
-    fn send(&self, path: &str, record: &[u8], fds: &[&Self::Fd]) -> io::Result<()>;
+    fn send_handoff(&self, path: &str, record: &[u8], fds: &[&Self::Fd]) -> io::Result<()>;
 
     // ---- Files
 
@@ -112,7 +118,7 @@ pub trait Sys {
     fn make_dir(&self, path: &str) -> io::Result<()>;
     /// mkfifo(3), mode 0600.
     fn make_fifo(&self, path: &str) -> io::Result<()>;
-    /// chown (if an owner is given), then chmod: the mode holds whatever the umask.
+    /// lchown (if an owner is given), then chmod: the mode holds whatever the umask.
     fn set_access(&self, path: &str, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()>;
     /// unlink(2).
     fn unlink(&self, path: &str) -> io::Result<()>;
@@ -188,7 +194,7 @@ pub struct Ready {
 pub struct Signals {
     /// SIGCHLD.
     pub child: bool,
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, SIGINT or SIGHUP.
     pub stop: bool,
     /// SIGUSR1.
     pub status: bool,

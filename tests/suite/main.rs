@@ -11,6 +11,7 @@ mod board;
 mod browser;
 mod closing;
 mod command_line;
+mod descriptors;
 mod effects;
 mod events;
 mod failures;

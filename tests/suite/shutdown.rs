@@ -189,7 +189,7 @@ fn no_second_daemon_serves_the_folder_before_the_first_has_ended() {
     daemon.event("close ");
     let (code, said) = daemon.another();
     assert_eq!(code, Some(111));
-    assert!(said.contains("another ws2cgi serves"), "{said}");
+    assert!(said.contains("another ws2cgi, pid"), "{said}");
     daemon.let_go("go");
     assert_eq!(daemon.wait().code(), Some(0));
 }

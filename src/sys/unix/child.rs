@@ -196,9 +196,14 @@ pub fn kill(pid: u32, signal: Kill) {
         Kill::Term => libc::SIGTERM,
         Kill::Kill => libc::SIGKILL,
     };
-    // ESRCH: all of the group are gone already.
-    // SAFETY: a plain system call; the group is our child's, not yet reaped.
-    unsafe { libc::kill(-(pid as libc::pid_t), signal) };
+    let pid = pid as libc::pid_t;
+    // SAFETY: plain system calls; the group's number is our child's, not yet reaped.
+    unsafe {
+        // No such group: the program has moved itself to another one.
+        if libc::kill(-pid, signal) < 0 {
+            libc::kill(pid, signal);
+        }
+    }
 }
 
 pub fn reap(pid: u32) -> Exit {

@@ -53,7 +53,7 @@ pub fn set_access(path: &str, owner: Option<(u32, u32)>, mode: u32) -> io::Resul
     let path = c_path(path)?;
     if let Some((uid, gid)) = owner {
         // SAFETY: a NUL-terminated path.
-        check(unsafe { libc::chown(path.as_ptr(), uid, gid) })?;
+        check(unsafe { libc::lchown(path.as_ptr(), uid, gid) })?;
     }
     // After the owner: chown clears the set-id bits.
     // SAFETY: a NUL-terminated path.

@@ -1,20 +1,23 @@
 //! Log lines on stderr, never blocking.
 
 use nix::libc;
+use std::sync::OnceLock;
 
 /// Writes a whole line to stderr, or nothing: a stderr that nobody reads must not stop
-/// the daemon, and making it non-blocking would do so to everyone who shares it.
+/// the daemon.
 pub fn write(line: &[u8]) -> bool {
+    static LOG: OnceLock<libc::c_int> = OnceLock::new();
+    let fd = *LOG.get_or_init(open);
     let (bytes, len) = (line.as_ptr().cast(), line.len());
     // A socket (a service manager's): poll would not tell whether all of it fits.
     // SAFETY: the slice is alive for the call.
-    let sent = unsafe { libc::send(2, bytes, len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let sent = unsafe { libc::send(fd, bytes, len, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
     if sent >= 0 || nix::errno::Errno::last() != nix::errno::Errno::ENOTSOCK {
         return sent == len as isize;
     }
-    // A pipe is writable when PIPE_BUF bytes fit; files and terminals take a line.
+    // Where it is still everyone's: a pipe is writable when PIPE_BUF bytes fit.
     let mut poll = libc::pollfd {
-        fd: 2,
+        fd,
         events: libc::POLLOUT,
         revents: 0,
     };
@@ -28,6 +31,25 @@ pub fn write(line: &[u8]) -> bool {
         return false;
     }
     // SAFETY: the slice is alive for the call.
-    let written = unsafe { libc::write(2, bytes, len) };
+    let written = unsafe { libc::write(fd, bytes, len) };
     written == len as isize
+}
+
+/// A terminal or pipe opened anew, so that it never blocks us, and goes on blocking those
+/// who share it: a serial console takes a line in its own time, or with flow control never.
+fn open() -> libc::c_int {
+    // SAFETY: all zero is a valid stat, which fstat fills.
+    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: a live struct.
+    let known = unsafe { libc::fstat(2, &mut stat) } == 0;
+    let format = stat.st_mode & libc::S_IFMT;
+    if !known || (format != libc::S_IFCHR && format != libc::S_IFIFO) {
+        return 2;
+    }
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: a constant path.
+    match unsafe { libc::open(c"/proc/self/fd/2".as_ptr(), flags | libc::O_CLOEXEC) } {
+        -1 => 2,
+        fd => fd,
+    }
 }

@@ -161,7 +161,13 @@ impl Sys for Unix {
     fn accept(&self, listener: &OwnedFd) -> io::Result<OwnedFd> {
         socket::accept(listener)
     }
-    fn adopt(&self, fd: &OwnedFd) -> io::Result<Kind> {
+    fn recv(&self, socket: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
+        socket::recv(socket, buf)
+    }
+    fn send(&self, socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+        socket::send(socket, bytes)
+    }
+    fn adopt(&self, fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
         socket::adopt(fd)
     }
     fn kind(&self, fd: &OwnedFd) -> io::Result<Kind> {
@@ -176,11 +182,11 @@ impl Sys for Unix {
     fn bind_handoff(&self, path: &str) -> io::Result<OwnedFd> {
         socket::bind_handoff(path)
     }
-    fn receive(&self, socket: &OwnedFd, buf: &mut [u8]) -> io::Result<Datagram<OwnedFd>> {
-        socket::receive(socket, buf)
+    fn receive_handoff(&self, socket: &OwnedFd, buf: &mut [u8]) -> io::Result<Datagram<OwnedFd>> {
+        socket::receive_handoff(socket, buf)
     }
-    fn send(&self, path: &str, record: &[u8], fds: &[&OwnedFd]) -> io::Result<()> {
-        socket::send(path, record, fds)
+    fn send_handoff(&self, path: &str, record: &[u8], fds: &[&OwnedFd]) -> io::Result<()> {
+        socket::send_handoff(path, record, fds)
     }
 
     fn stat(&self, path: &str) -> io::Result<Stat> {

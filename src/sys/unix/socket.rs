@@ -60,27 +60,67 @@ fn abandoned(path: &str, name: &UnixAddr) -> io::Result<bool> {
 pub fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
     // Two calls more than accept4, which old kernels and Blackfin's do not have.
     let fd = owned(nix::sys::socket::accept(listener.as_raw_fd())?)?;
-    adopt(&fd)?;
-    Ok(fd)
+    match adopt(fd)? {
+        (fd, Kind::Stream { .. }) => Ok(fd),
+        // Its peer has reset it already.
+        _ => Err(io::ErrorKind::ConnectionAborted.into()),
+    }
 }
 
-pub fn adopt(fd: &OwnedFd) -> io::Result<Kind> {
-    fcntl(fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
-    let kind = kind(fd)?;
+pub fn adopt(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
+    fcntl(&fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    let kind = kind(&fd)?;
     match kind {
-        Kind::Other => return Ok(kind),
+        Kind::Other => {}
         Kind::Stream { remote, .. } => {
+            // A lingering close(2) would block.
+            let at_once = libc::linger {
+                l_onoff: 0,
+                l_linger: 0,
+            };
+            setsockopt(&fd, sockopt::Linger, &at_once)?;
             if remote.is_some() {
                 // An event's answer is one small segment; waiting for more costs 40 ms.
-                let _ = setsockopt(fd, sockopt::TcpNoDelay, &true);
+                let _ = setsockopt(&fd, sockopt::TcpNoDelay, &true);
             }
+            non_blocking(&fd)?;
         }
-        Kind::PipeReader | Kind::PipeWriter => {}
+        Kind::PipeReader | Kind::PipeWriter => return Ok((own_pipe(fd)?, kind)),
     }
-    // boa made it blocking, and may share the description no longer: ours alone.
+    Ok((fd, kind))
+}
+
+/// Whether a descriptor blocks belongs to all who have it open. For sockets `recv` and
+/// `send` do without; this is for the rest of the calls.
+fn non_blocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(kind)
+    Ok(())
+}
+
+/// The same pipe, opened anew, so that nobody else can make it blocking. Where that is
+/// not allowed (another user's pipe, no /proc), it stays shared with who handed it over.
+fn own_pipe(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let mode = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+    let flags = mode | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()) {
+        Ok(own) => Ok(own),
+        Err(_) => non_blocking(&fd).map(|()| fd),
+    }
+}
+
+pub fn recv(socket: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
+    Ok(nix::sys::socket::recv(
+        socket.as_raw_fd(),
+        buf,
+        MsgFlags::MSG_DONTWAIT,
+    )?)
+}
+
+pub fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(nix::sys::socket::send(socket.as_raw_fd(), bytes, flags)?)
 }
 
 pub fn kind(fd: &OwnedFd) -> io::Result<Kind> {
@@ -147,7 +187,7 @@ pub fn bind_handoff(path: &str) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-pub fn send(path: &str, record: &[u8], fds: &[&OwnedFd]) -> io::Result<()> {
+pub fn send_handoff(path: &str, record: &[u8], fds: &[&OwnedFd]) -> io::Result<()> {
     let socket = socket(AddressFamily::Unix, SockType::Datagram)?;
     let raw: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
@@ -165,7 +205,7 @@ const CONTROL: usize = 64 + HANDOFF_DESCRIPTORS * size_of::<libc::c_int>();
 
 /// nix's own recvmsg keeps back the descriptors of a truncated message, which would leak:
 /// the kernel has installed them.
-pub fn receive(socket: &OwnedFd, buf: &mut [u8]) -> io::Result<Datagram<OwnedFd>> {
+pub fn receive_handoff(socket: &OwnedFd, buf: &mut [u8]) -> io::Result<Datagram<OwnedFd>> {
     let mut control = Control([0; CONTROL]);
     let mut bytes = libc::iovec {
         iov_base: buf.as_mut_ptr().cast(),

@@ -23,10 +23,11 @@ extern "C" fn note(signal: libc::c_int) {
 }
 
 /// The signals that have a handler in the daemon.
-const CAUGHT: [Signal; 4] = [
+const CAUGHT: [Signal; 5] = [
     Signal::SIGCHLD,
     Signal::SIGTERM,
     Signal::SIGINT,
+    Signal::SIGHUP,
     Signal::SIGUSR1,
 ];
 
@@ -34,6 +35,15 @@ pub fn ignore_sigpipe() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: ignoring runs no code of ours. EINVAL is impossible for SIGPIPE.
     let _ = unsafe { nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore) };
+}
+
+fn pause() {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 50_000_000,
+    };
+    // SAFETY: no descriptors, a live timespec, no mask.
+    unsafe { libc::ppoll(core::ptr::null_mut(), 0, &time, core::ptr::null()) };
 }
 
 #[derive(Default)]
@@ -104,9 +114,13 @@ impl Waiter {
             // A ready descriptor wins over a pending signal: where one is always ready (a
             // writer who never rests), no signal would ever come.
             Ok(()) => self.let_signals_in()?,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                // revents hold nothing then.
+            // revents hold nothing then.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.polled.clear(),
+            // No memory for the moment, as happens without an MMU: a turn without events.
+            Err(e) if [Some(libc::ENOMEM), Some(libc::EAGAIN)].contains(&e.raw_os_error()) => {
                 self.polled.clear();
+                self.let_signals_in()?;
+                pause();
             }
             Err(e) => return Err(e),
         }

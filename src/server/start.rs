@@ -1,0 +1,142 @@
+//! The start: from options to a daemon that serves.
+
+use super::Server;
+use crate::config::Config;
+use crate::limits;
+use crate::logging;
+use crate::rundir::RunDir;
+use crate::sys::{Address, FileType, Sys, write_all};
+use log::{info, warn};
+
+/// Serves until SIGTERM. The error is one line: why the daemon could not start, or go on.
+pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
+    make_absolute(&sys, &mut config)?;
+    match sys.stat(&config.handlers) {
+        Ok(stat) if stat.file_type == FileType::Folder => {}
+        Ok(_) => return Err(format!("--handlers {} is no folder", config.handlers)),
+        Err(e) => return Err(format!("--handlers {}: {e}", config.handlers)),
+    }
+    fit_descriptors(&sys, &mut config)?;
+    let owner = owner(&sys, &config)?;
+    let run = RunDir::new(&config.run);
+    run.make(&sys, owner)?;
+    // Ports below 1024 are root's. A folder of USER's is not: a root who worked in there
+    // would follow whatever links USER has laid.
+    let (unix, tcp): (Vec<_>, Vec<_>) =
+        (config.listen.iter()).partition(|address| matches!(address, Address::Unix(_)));
+    let mut listeners = Vec::new();
+    for address in tcp {
+        listeners.push(listen(&sys, address)?);
+    }
+    if let Some((uid, gid)) = owner {
+        sys.become_user(uid, gid)
+            .map_err(|e| format!("cannot become the user and group asked for: {e}"))?;
+    }
+    for address in unix {
+        listeners.push(listen(&sys, address)?);
+    }
+    let held = run.prepare(&sys)?;
+    sys.catch_signals()
+        .map_err(|e| format!("cannot catch signals: {e}"))?;
+    let ready = config.ready_fd;
+    let mut server = Server::new(sys, config, run, held, listeners);
+    server.announce(ready)?;
+    server.run()
+}
+
+fn make_absolute<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let unix = config
+        .listen
+        .iter_mut()
+        .filter_map(|address| match address {
+            Address::Unix(path) => Some(path),
+            Address::Tcp(_) => None,
+        });
+    for path in [&mut config.handlers, &mut config.run]
+        .into_iter()
+        .chain(unix)
+    {
+        if !path.starts_with('/') {
+            let here = sys
+                .current_dir()
+                .map_err(|e| format!("the working folder: {e}"))?;
+            *path = format!("{here}/{path}");
+        }
+        while path.len() > 1 && path.ends_with('/') {
+            path.pop();
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors are budgeted beforehand: with none free, a hand-off would be lost, as
+/// recvmsg then succeeds without its descriptor.
+fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let limit = sys.descriptor_limit();
+    let fixed = limits::FIXED_DESCRIPTORS
+        + config.listen.len()
+        + config.jobs * limits::DESCRIPTORS_PER_JOB
+        + limits::REFUSALS * limits::DESCRIPTORS_PER_CONNECTION;
+    let fits = limit.saturating_sub(fixed) / limits::DESCRIPTORS_PER_CONNECTION;
+    if fits == 0 {
+        return Err(format!(
+            "a limit of {limit} descriptors is too low: {fixed} are needed beside those of \
+             connections (raise ulimit -n, or lower --jobs)"
+        ));
+    }
+    if fits < config.max_connections {
+        warn!("--max-connections lowered to {fits}: the limit is {limit} descriptors (ulimit -n)");
+        config.max_connections = fits;
+    }
+    Ok(())
+}
+
+fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String> {
+    if config.user.is_none() && config.group.is_none() {
+        return Ok(None);
+    }
+    let (mut uid, mut gid) = sys.identity();
+    if let Some(name) = &config.user {
+        (uid, gid) = sys.user(name).map_err(|e| format!("--user {name}: {e}"))?;
+    }
+    if let Some(name) = &config.group {
+        gid = sys
+            .group(name)
+            .map_err(|e| format!("--group {name}: {e}"))?;
+    }
+    Ok(Some((uid, gid)))
+}
+
+fn listen<S: Sys>(sys: &S, address: &Address) -> Result<S::Fd, String> {
+    let fail = |e| format!("--listen {address}: {e}");
+    let listener = sys.listen(address).map_err(fail)?;
+    if let Address::Unix(path) = address {
+        sys.set_access(path, None, 0o660).map_err(fail)?;
+    }
+    Ok(listener)
+}
+
+impl<S: Sys> Server<S> {
+    fn announce(&self, ready_fd: Option<u32>) -> Result<(), String> {
+        let config = &self.shared.config;
+        info!(
+            target: logging::START,
+            "ws2cgi {} ready in {}: {} connections, {} jobs, {} bytes of memory",
+            env!("CARGO_PKG_VERSION"),
+            self.run.path(),
+            config.max_connections,
+            config.jobs,
+            config.memory
+        );
+        let Some(number) = ready_fd else {
+            return Ok(());
+        };
+        let sys = &self.shared.sys;
+        let ready = sys
+            .take_inherited(number)
+            .and_then(|fd| write_all(sys, &fd, b"\n"));
+        ready
+            .map(drop)
+            .map_err(|e| format!("--ready-fd {number}: {e}"))
+    }
+}
