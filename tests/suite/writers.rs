@@ -40,6 +40,7 @@ fn flood<'s>(
 
 /// Reads the whole flood.
 fn drink(mut ws: Ws) -> Ws {
+    ws.widen();
     for i in 0..FLOOD {
         assert_eq!(ws.text(), flood_line(i));
     }
@@ -193,6 +194,7 @@ fn a_queue_that_fills_and_empties_in_one_turn_is_not_slow() {
 /// Reads what a slow client was sent before its close: how many whole lines of the flood.
 fn sip(mut ws: Ws) -> (usize, u16) {
     let mut count = 0;
+    ws.widen();
     loop {
         match ws.next() {
             Message::Text(text) => assert_eq!(text.as_str(), flood_line(count)),

@@ -2,6 +2,7 @@
 //! nobody here wrote are in `peers` and `browser`.
 
 use super::{Answer, read_answer};
+use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use tungstenite::protocol::{CloseFrame, Role};
@@ -65,6 +66,11 @@ impl Ws {
     /// The connection itself.
     pub fn stream(&mut self) -> &mut TcpStream {
         &mut self.socket.get_mut().0
+    }
+
+    /// Reads as fast as others again, after [`Daemon::narrow`](super::Daemon::narrow).
+    pub fn widen(&mut self) {
+        setsockopt(self.stream(), RcvBuf, &(1 << 20)).expect("SO_RCVBUF");
     }
 
     /// Sends a text message.
