@@ -245,7 +245,8 @@ fn a_wrong_push_is_answered_with_its_reason() {
 
 #[test]
 fn a_push_without_a_daemon_is_503() {
-    let (mut daemon, _ws) = with_token();
+    let (mut daemon, ws) = with_token();
+    drop(ws);
     assert_eq!(daemon.stop().code(), Some(0));
     let (code, stdout, stderr) = pushed(&daemon, "to=@a", &[], b"hi");
     assert!(
