@@ -1,9 +1,11 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make bench  what it costs, as ratios
 # make build  the daemon and the event programs of cgi-bin/
 # make clean
 #
-# Debian packages that `run` and `test` need and do not find are installed first (tests/install).
+# Debian packages that these need and do not find are installed first (tests/install). Most tests
+# wait for processes, so eight at once suit two cores.
 
 CC     ?= cc
 CFLAGS ?= -std=gnu99 -Wall -Wextra -Os
@@ -13,7 +15,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test build clean
+.PHONY: run test bench build clean
 
 run:
 	@tests/install run
@@ -25,7 +27,11 @@ test:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
-	$(CARGO) test
+	$(CARGO) test --lib --tests -- --test-threads 8
+
+bench:
+	@tests/install test
+	$(CARGO) bench --quiet --bench bench
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release

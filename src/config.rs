@@ -166,9 +166,9 @@ impl Config {
             },
             "max-connections" => self.max_connections = number(&value()?, 1, 1 << 20)?,
             "jobs" => self.jobs = number(&value()?, 1, 1024)?,
-            "max-message" => self.max_message = number(&value()?, 1, 1 << 28)?,
-            "max-reply" => self.max_reply = number(&value()?, 1, 1 << 28)?,
-            "queue" => self.queue = number(&value()?, 1, 1 << 28)?,
+            "max-message" => self.max_message = number(&value()?, 1, 1 << 30)?,
+            "max-reply" => self.max_reply = number(&value()?, 1, 1 << 30)?,
+            "queue" => self.queue = number(&value()?, 1, 1 << 30)?,
             "memory" => self.memory = number(&value()?, 1, usize::MAX >> 1)?,
             "event-timeout" => self.event_timeout = seconds(&value()?, 1)?,
             "slow-timeout" => self.slow_timeout = seconds(&value()?, 0)?,
@@ -215,8 +215,9 @@ impl Config {
         let job = REPLY_HEAD + self.max_reply + limits::STDERR_LOGGED + limits::SCRATCH;
         let loops = limits::SCRATCH + limits::HANDOFF_RECORD + 2 * OUTBOX_LINE;
         // While a message is encoded, its payload is there too.
+        let encoding = self.max_reply;
         job.saturating_mul(self.jobs)
-            .saturating_add(loops + self.max_reply)
+            .saturating_add(loops + encoding)
     }
 
     /// What messages from browsers leave free: one message out, as a queue would hold it.
@@ -227,9 +228,9 @@ impl Config {
     fn least_memory(&self) -> usize {
         let connection = CONNECTION_CHARGE + limits::HANDOFF_RECORD;
         // A message in fragments takes three times its size while it is put together.
-        let message = 3 * self.max_message;
-        self.set_aside()
-            .saturating_add(self.for_outbound() + connection + message)
+        let message = self.max_message.saturating_mul(3);
+        let one = message.saturating_add(self.for_outbound() + connection);
+        self.set_aside().saturating_add(one)
     }
 
     /// Every connection idle, and one in eight busy with a message in and a full queue.

@@ -89,7 +89,12 @@ impl Target {
 
     /// Reads a target; the error names what is wrong.
     pub fn parse(text: &str) -> Result<Target, String> {
-        let bad = || format!("no target: '{text}' (ID, @room, /route or @all, then ~ID)");
+        let bad = || {
+            format!(
+                "no target: '{}' (ID, @room, /route or @all, then ~ID)",
+                text.escape_debug()
+            )
+        };
         let (scope, except) = match text.split_once('~') {
             Some((scope, id)) => (scope, Some(Id::parse(id).ok_or_else(bad)?)),
             None => (text, None),
@@ -116,7 +121,8 @@ pub fn room(text: &str) -> Result<String, String> {
         Some("all") => Err("the room @all is everyone's already".to_owned()),
         Some(name) if name::valid(name) => Ok(name.to_owned()),
         _ => Err(format!(
-            "no room: '{text}' (@ and 1 to {NAME} of A-Za-z0-9._-)"
+            "no room: '{}' (@ and 1 to {NAME} of A-Za-z0-9._-)",
+            text.escape_debug()
         )),
     }
 }

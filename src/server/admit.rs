@@ -172,9 +172,6 @@ impl<S: Sys> Server<S> {
         let sys = &self.shared.sys;
         let outbox = self.outbox.id(sys);
         let ours = |fd: &S::Fd| sys.fstat(fd).is_ok_and(|stat| stat.id == outbox);
-        if fds.iter().any(ours) {
-            return Err("its descriptor is the outbox");
-        }
         let second = fds.pop();
         match (fds.pop(), second) {
             _ if !fds.is_empty() => Err("it has more than two descriptors"),
@@ -185,6 +182,9 @@ impl<S: Sys> Server<S> {
             },
             (Some(from), Some(to)) => match (sys.adopt(from), sys.adopt(to)) {
                 (Ok((from, Kind::PipeReader)), Ok((to, Kind::PipeWriter))) => {
+                    if ours(&from) || ours(&to) {
+                        return Err("its descriptor is the outbox");
+                    }
                     Ok(Wire::Pipes { from, to })
                 }
                 _ => Err("its descriptors are not a pipe to read and one to write"),

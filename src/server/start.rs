@@ -20,20 +20,21 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
     run.make(&sys, owner)?;
-    // Ports below 1024 are root's. A folder of USER's is not: a root who worked in there
-    // would follow whatever links USER has laid.
-    let (unix, tcp): (Vec<_>, Vec<_>) =
-        (config.listen.iter()).partition(|address| matches!(address, Address::Unix(_)));
+    // Ports below 1024 are root's, and so may be a socket's folder. The run folder is not: a
+    // root who worked in there would follow whatever links USER has laid.
+    let inside = format!("{}/", run.path());
+    let (users, roots): (Vec<_>, Vec<_>) = (config.listen.iter())
+        .partition(|address| matches!(address, Address::Unix(path) if path.starts_with(&inside)));
     let mut listeners = Vec::new();
-    for address in tcp {
-        listeners.push(listen(&sys, address)?);
+    for address in roots {
+        listeners.push(listen(&sys, address, owner)?);
     }
     if let Some((uid, gid)) = owner {
         sys.become_user(uid, gid)
             .map_err(|e| format!("cannot become the user and group asked for: {e}"))?;
     }
-    for address in unix {
-        listeners.push(listen(&sys, address)?);
+    for address in users {
+        listeners.push(listen(&sys, address, None)?);
     }
     let held = run.prepare(&sys)?;
     sys.catch_signals()
@@ -107,11 +108,11 @@ fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String>
     Ok(Some((uid, gid)))
 }
 
-fn listen<S: Sys>(sys: &S, address: &Address) -> Result<S::Fd, String> {
+fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
     let fail = |e| format!("--listen {address}: {e}");
     let listener = sys.listen(address).map_err(fail)?;
     if let Address::Unix(path) = address {
-        sys.set_access(path, None, 0o660).map_err(fail)?;
+        sys.set_access(path, owner, 0o660).map_err(fail)?;
     }
     Ok(listener)
 }

@@ -8,8 +8,8 @@ use std::process::Command;
 fn a_low_limit_lowers_the_number_of_connections() {
     let start = Start::default().shell("ulimit -n 64");
     let mut daemon = start.ready();
-    daemon.expect("WARN --max-connections lowered to 4: the limit is 64 descriptors (ulimit -n)");
-    let mut all: Vec<_> = (0..4).map(|_| daemon.connect("/act")).collect();
+    daemon.expect("WARN --max-connections lowered to 8: the limit is 64 descriptors (ulimit -n)");
+    let mut all: Vec<_> = (0..8).map(|_| daemon.connect("/act")).collect();
     let refused = read_answer(&mut daemon.raw("/act", &[]));
     assert_eq!(
         (refused.status, &*refused.body),
@@ -23,10 +23,10 @@ fn a_low_limit_lowers_the_number_of_connections() {
 #[test]
 fn a_limit_far_too_low_ends_the_start() {
     for (shell, args, needed) in [
-        ("ulimit -n 57", "", 56),
-        ("ulimit -n 20", "", 56),
-        ("ulimit -n 39", "--jobs 1", 38),
-        ("ulimit -n 40", "--jobs 1 --listen 127.0.0.1:0", 39),
+        ("ulimit -n 49", "", 48),
+        ("ulimit -n 20", "", 48),
+        ("ulimit -n 37", "--jobs 1", 36),
+        ("ulimit -n 38", "--jobs 1 --listen 127.0.0.1:0", 37),
     ] {
         let (code, said) = Start::default().shell(shell).args(args).fails();
         let limit = shell.rsplit(' ').next().expect("a limit");
@@ -41,7 +41,7 @@ fn a_limit_far_too_low_ends_the_start() {
 #[test]
 fn under_a_tight_limit_nobody_is_left_without_an_answer() {
     let start = Start::default()
-        .shell("ulimit -n 62")
+        .shell("ulimit -n 54")
         .args("--listen unix:{}/ws.sock");
     let mut daemon = start.ready();
     daemon.expect("--max-connections lowered to 2");

@@ -167,7 +167,8 @@ fn the_first_of_a_repeated_name_wins() {
     );
     let path = daemon.path("run/handoff.sock").display().to_string();
     let sys = Unix::new().unwrap();
-    sys.send_handoff(&path, record.as_bytes(), &[&server]).unwrap();
+    sys.send_handoff(&path, record.as_bytes(), &[&server])
+        .unwrap();
     let env = Ws::accepted(client).ask("env");
     assert_eq!(value(&env, "HTTP_REFERER"), Some("first"));
     assert_eq!(env.matches("HTTP_REFERER").count(), 1);

@@ -111,7 +111,7 @@ fn ids_are_never_used_again() {
     assert_ne!(again, boot);
     assert_eq!(id, format!("{again}-1"));
     // A line for an earlier one reaches nobody.
-    daemon.outbox(&format!("text {boot}-1 for another"));
+    daemon.outbox(format!("text {boot}-1 for another"));
     daemon.status_until("/messages/nobody", 1);
     ws.hears_nothing();
 }
@@ -212,7 +212,7 @@ fn memory_that_slow_readers_hold_comes_back() {
     let lines = 1500;
     let line = |n: usize| format!("{n} {}", "x".repeat(14_000));
     std::thread::scope(|scope| {
-        scope.spawn(|| (0..lines).for_each(|n| daemon.outbox(&format!("text @all {}", line(n)))));
+        scope.spawn(|| (0..lines).for_each(|n| daemon.outbox(format!("text @all {}", line(n)))));
         for n in 0..lines {
             assert_eq!(reader.text(), line(n));
         }

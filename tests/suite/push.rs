@@ -205,7 +205,7 @@ fn a_wrong_push_is_answered_with_its_reason() {
             400,
             "no target: 'a' (ID, @room, /route or @all, then ~ID)",
         ),
-        ("to=@a%0atext", none, b"hi", 400, "no target: '@a\ntext'"),
+        ("to=@a%0atext", none, b"hi", 400, "no target: '@a\\ntext'"),
         (
             "to=@a",
             none,
