@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 
 const WS: &str = "/cgi-bin/nph-ws/act";
 
+/// This boa steals the first bytes of a browser that hears the 101 at once.
 fn uclinux(args: &str) -> (Daemon, Server) {
-    let daemon = Daemon::with(args);
+    let daemon = Daemon::with(&format!("--upgrade-delay 40 {args}"));
     let boa = Server::boa("uclinux", &daemon);
     (daemon, boa)
 }
@@ -274,7 +275,7 @@ fn where_uclinux_gives_a_pipe_a_readable_500_names_the_way() {
 
 #[test]
 fn a_delayed_upgrade_keeps_two_hundred_streams_whole() {
-    let (daemon, boa) = uclinux("--upgrade-delay 40 --max-connections 250");
+    let (daemon, boa) = uclinux("--max-connections 250");
     std::thread::scope(|scope| {
         for lane in 0..8 {
             let boa = &boa;
