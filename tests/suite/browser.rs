@@ -111,11 +111,10 @@ fn the_demo_shows_plots_and_a_chat_in_every_tab() {
         );
         browser.until(page, "$('state').textContent === 'connected'");
     }
-    // Painted: not all pixels are alike.
-    browser.until(
-        &anna,
-        "new Set(new Uint32Array(plots.get('mem').canvas.getContext('2d').getImageData(0, 0, 300, 60).data.buffer)).size > 1",
-    );
+    // Painted, where a visitor looks: not all pixels are alike.
+    let canvas = "plots.get('mem').canvas.getContext('2d').getImageData(0, 0, 300, 60)";
+    let painted = format!("new Set(new Uint32Array({canvas}.data.buffer)).size > 1");
+    browser.until(&bert, &painted);
     let say = "$('say').firstElementChild.value = 'a <b>word</b>', $('say').requestSubmit()";
     browser.eval(&anna, say);
     for page in [&anna, &bert] {

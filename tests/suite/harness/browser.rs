@@ -63,7 +63,7 @@ impl Browser {
         }
     }
 
-    /// Opens a page of its own, and waits until it is loaded.
+    /// Opens a page in front of the others, and waits until it is loaded.
     pub fn open(&mut self, url: &str) -> Page {
         let target = self.call(None, "Target.createTarget", json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
@@ -73,7 +73,8 @@ impl Browser {
             target: text(&target["targetId"]),
             session: text(&attached["sessionId"]),
         };
-        self.call(Some(&page), "Page.enable", json!({}));
+        // Others get no animation frames.
+        self.call(Some(&page), "Page.bringToFront", json!({}));
         let loaded = self.call(Some(&page), "Page.navigate", json!({"url": url}));
         assert_eq!(loaded["errorText"], Value::Null, "{url}");
         self.eval(
