@@ -1,6 +1,6 @@
 //! Headless Chromium, led by its DevTools protocol.
 
-use super::{PATIENCE, Ws, group_members, send_head, wait_for};
+use super::{PATIENCE, Ws, group_members, kill_group, send_head, wait_for};
 use serde_json::{Value, json};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
@@ -157,10 +157,7 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // Its helpers are in its group. What it would save on a clean end is not wanted.
         let group = self.child.id();
-        let kill = Command::new("kill")
-            .args(["-s", "KILL", "--", &format!("-{group}")])
-            .status();
-        assert!(kill.is_ok_and(|status| status.success()) || std::thread::panicking());
+        kill_group(group);
         let _ = self.child.wait();
         wait_for("chromium's helpers to end", || {
             group_members(group).is_empty().then_some(())

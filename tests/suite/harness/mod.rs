@@ -18,7 +18,7 @@ pub use daemon::{Daemon, Start};
 pub use demo::Demo;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
-pub use processes::{children, group_members, ports};
+pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{built, command, compile, outcome, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
 pub use server::{Server, peer, project, send_head, server_command};

@@ -1,6 +1,7 @@
 //! What /proc tells of the daemon, and of web servers and browsers.
 
 use super::{Daemon, proc_stat, running};
+use std::process::{Command, Stdio};
 
 impl Daemon {
     /// What its descriptors are: `socket:[123]`, `/dev/null`.
@@ -70,6 +71,15 @@ pub fn children(pid: u32) -> Vec<u32> {
 /// The processes of a process group.
 pub fn group_members(group: u32) -> Vec<u32> {
     processes(5, group)
+}
+
+/// SIGKILL to a process group.
+pub fn kill_group(group: u32) {
+    let target = format!("-{group}");
+    let mut kill = Command::new("kill");
+    kill.args(["-s", "KILL", "--", &target]);
+    // It may have ended by itself.
+    let _ = kill.stderr(Stdio::null()).status();
 }
 
 /// The running processes by a field of /proc/PID/stat (proc(5) counts them).

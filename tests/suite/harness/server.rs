@@ -1,10 +1,13 @@
 //! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
 //! lighttpd and nginx, each with the configuration that `board/` offers.
 
-use super::{Answer, Daemon, KEY, PATIENCE, Ws, compile, ports, read_answer, run_ok, wait_for};
+use super::{
+    Answer, Daemon, KEY, PATIENCE, Ws, compile, kill_group, ports, read_answer, run_ok, wait_for,
+};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -184,7 +187,7 @@ impl Server {
         assert!(self.comes_up(), "{} did not start again", self.name);
     }
 
-    /// Ends it properly: a killed nginx would leave its workers behind.
+    /// Ends it properly.
     pub fn end(&mut self) {
         if self.child.try_wait().expect("wait").is_none() {
             run_ok(Command::new("kill").arg(self.pid().to_string()));
@@ -252,8 +255,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // It may be hung: that may be what has failed.
-            let _ = self.child.kill();
+            // It may be hung: that may be what has failed. nginx has workers in its group.
+            kill_group(self.pid());
             let _ = self.child.wait();
         } else {
             self.end();
@@ -283,6 +286,7 @@ fn log_to(command: &mut Command, daemon: &Daemon, name: &str) {
         .create(true)
         .open(daemon.path(name));
     command.stdin(Stdio::null()).stderr(log.expect("a log"));
+    command.process_group(0);
 }
 
 /// `board/boa.conf` with the places of a test.
