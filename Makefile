@@ -33,6 +33,10 @@ bench:
 	@tests/install test
 	$(CARGO) bench --quiet --bench bench
 
+bench:
+	@tests/install run
+	$(CARGO) bench --bench bench
+
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release
 
