@@ -32,8 +32,11 @@ impl Demo {
         ] {
             symlink(program, handlers.join(name)).expect("link");
         }
-        let mut command = Command::new(project("board/demo"));
+        // A shell can't trap a signal that its parent ignores, as those of background jobs do.
+        let mut command = Command::new("env");
         command
+            .arg("--default-signal=INT")
+            .arg(project("board/demo"))
             .env("WS2CGI", ws2cgi())
             .env("HANDLERS", &handlers)
             .env("SENSORS", compile("cgi-bin/sensors.c"))
