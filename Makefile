@@ -30,12 +30,8 @@ test:
 	$(CARGO) test --lib --tests -- --test-threads 8
 
 bench:
-	@tests/install test
-	$(CARGO) bench --quiet --bench bench
-
-bench:
 	@tests/install run
-	$(CARGO) bench --bench bench
+	$(CARGO) bench --quiet --bench bench
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release
