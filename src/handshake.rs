@@ -58,24 +58,8 @@ fn normal_authority(authority: &str, scheme: &str) -> String {
 ///
 /// `HTTP_CONNECTION` is not asked for: boa never passes it. `--listen` checks its own.
 pub fn check(vars: &Variables, origins: &Origins) -> Result<String, Refusal> {
-    let method = vars.text("REQUEST_METHOD");
-    if method != "GET" {
-        let text = format!("405: an upgrade is a GET, not {method}");
-        return Err(Refusal {
-            header: Some(("Allow", "GET")),
-            ..Refusal::new(405, "method", text)
-        });
-    }
-    if !has_token(vars.text("HTTP_UPGRADE"), "websocket") {
-        return Err(Refusal {
-            header: Some(("Upgrade", "websocket")),
-            ..Refusal::new(
-                426,
-                "upgrade",
-                "426: this is a WebSocket endpoint; connect with a WebSocket",
-            )
-        });
-    }
+    check_method(vars)?;
+    check_upgrade(vars)?;
     let version = vars.text("HTTP_SEC_WEBSOCKET_VERSION");
     if version != "13" {
         let text = format!("426: Sec-WebSocket-Version is '{version}'; 13 is supported");
@@ -94,6 +78,33 @@ pub fn check(vars: &Variables, origins: &Origins) -> Result<String, Refusal> {
     hash.update(key.as_bytes());
     hash.update(GUID);
     Ok(STANDARD.encode(hash.digest().bytes()))
+}
+
+/// An upgrade is a GET.
+pub fn check_method(vars: &Variables) -> Result<(), Refusal> {
+    match vars.text("REQUEST_METHOD") {
+        "GET" => Ok(()),
+        method => Err(Refusal {
+            header: Some(("Allow", "GET")),
+            ..Refusal::new(
+                405,
+                "method",
+                format!("405: an upgrade is a GET, not {method}"),
+            )
+        }),
+    }
+}
+
+/// A WebSocket is asked for.
+pub fn check_upgrade(vars: &Variables) -> Result<(), Refusal> {
+    if has_token(vars.text("HTTP_UPGRADE"), "websocket") {
+        return Ok(());
+    }
+    let text = "426: this is a WebSocket endpoint; connect with a WebSocket";
+    Err(Refusal {
+        header: Some(("Upgrade", "websocket")),
+        ..Refusal::new(426, "upgrade", text)
+    })
 }
 
 fn check_origin(vars: &Variables, origins: &Origins) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 //! the CGI environment to the daemon and exits. Where it can't, it answers for itself.
 
 use crate::handoff::Record;
-use crate::handshake::has_token;
+use crate::handshake::{check_method, check_upgrade};
 use crate::http::{Refusal, reason};
 use crate::limits::HANDOFF_WAIT;
 use crate::rundir::RunDir;
@@ -44,31 +44,15 @@ pub fn run<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environmen
 
 fn hand_over<S: Sys>(sys: &mut S, record: &Record, run: &RunDir) -> Result<(), Refusal> {
     let variables = &record.variables;
-    let method = variables.text("REQUEST_METHOD");
-    if method != "GET" {
-        return Err(Refusal {
-            header: Some(("Allow", "GET")),
-            ..Refusal::new(
-                405,
-                "method",
-                format!("405: an upgrade is a GET, not {method}"),
-            )
-        });
-    }
+    check_method(variables)?;
     let software = variables.text("SERVER_SOFTWARE");
-    if !has_token(variables.text("HTTP_UPGRADE"), "websocket") {
-        if variables.get("HTTP_SEC_WEBSOCKET_KEY").is_some() {
-            return Err(no_way(software));
+    check_upgrade(variables).map_err(|refusal| {
+        // With the key but not the wish, the server has kept the Upgrade field to itself.
+        match variables.get("HTTP_SEC_WEBSOCKET_KEY") {
+            Some(_) => no_way(software),
+            None => refusal,
         }
-        return Err(Refusal {
-            header: Some(("Upgrade", "websocket")),
-            ..Refusal::new(
-                426,
-                "upgrade",
-                "426: this is a WebSocket endpoint; connect with a WebSocket",
-            )
-        });
-    }
+    })?;
     let descriptor = |number| {
         let fd = sys.inherited(number).map_err(|_| no_way(software))?;
         let kind = sys.kind(&fd).unwrap_or(Kind::Other);
@@ -83,6 +67,8 @@ fn hand_over<S: Sys>(sys: &mut S, record: &Record, run: &RunDir) -> Result<(), R
             },
         ) => vec![&stdout],
         (Kind::PipeReader, Kind::PipeWriter) => vec![&stdin, &stdout],
+        // The browser has gone meanwhile: nobody is there to answer.
+        (_, Kind::Unconnected) => return Ok(()),
         _ => return Err(no_way(software)),
     };
     let bytes = record.encode();

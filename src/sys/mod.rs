@@ -228,6 +228,8 @@ pub enum Kind {
         /// Our end.
         local: Option<SocketAddr>,
     },
+    /// A stream socket that has no other end (any more).
+    Unconnected,
     /// The reading end of a pipe.
     PipeReader,
     /// The writing end of a pipe.

@@ -1,6 +1,8 @@
 //! The hand-off program where it can't hand over: it answers for itself, and never waits.
 
 use crate::harness::{Answer, Daemon, PATIENCE, Start, Ws, read_answer, tcp_pair};
+use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt::Linger};
 use std::io::read_to_string;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -298,4 +300,22 @@ fn the_run_folder_is_found_by_variable_by_link_and_by_working_folder() {
     // Where it is no CGI program, the working folder is anybody's.
     let elsewhere = asked(nph().env_remove("GATEWAY_INTERFACE"));
     assert_eq!(elsewhere, "/var/run/ws2cgi/handoff.sock");
+}
+
+#[test]
+fn a_browser_that_has_gone_is_no_trouble() {
+    let daemon = Daemon::start();
+    let (client, server) = tcp_pair();
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&client, Linger, &at_once).expect("SO_LINGER");
+    drop(client); // by a reset
+    let mut nph = daemon.nph("nph-ws", &[ACT]);
+    let child = nph.stdout(OwnedFd::from(server)).stderr(Stdio::piped());
+    let output = child.output().expect("run");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    daemon.connect("/act").works();
 }

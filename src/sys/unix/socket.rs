@@ -71,7 +71,7 @@ pub fn adopt(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
     fcntl(&fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     let kind = kind(&fd)?;
     match kind {
-        Kind::Other => {}
+        Kind::Other | Kind::Unconnected => {}
         Kind::Stream { remote, .. } => {
             // A lingering close(2) would block.
             let at_once = libc::linger {
@@ -145,6 +145,7 @@ pub fn kind(fd: &OwnedFd) -> io::Result<Kind> {
                         .as_ref()
                         .and_then(ip),
                 }),
+                Err(_) if stream => Ok(Kind::Unconnected),
                 _ => Ok(Kind::Other),
             }
         }
