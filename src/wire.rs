@@ -39,6 +39,13 @@ impl<F> Wire<F> {
         }
     }
 
+    /// Ends it. `reset`: what the peer has not taken is thrown away.
+    pub fn end<S: Sys<Fd = F>>(&self, sys: &S, reset: bool) {
+        if let Wire::Socket(fd) = self {
+            sys.before_close(fd, reset);
+        }
+    }
+
     /// Watches for what is wanted; not at all where nothing is: a hang-up is reported even
     /// to those who ask for nothing, and would make the loop spin.
     pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize, read: bool, write: bool) {
@@ -121,11 +128,9 @@ impl<F> Farewell<F> {
     /// Goes as far as it can: at first, after a wait, at the deadline.
     pub fn step<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         if self.deadline <= now {
-            if let (Stage::Writing, Wire::Socket(fd)) = (&self.stage, &self.wire) {
-                // It takes too long to take its last bytes: the kernel need not keep them.
-                sys.reset_on_close(fd);
-            }
-            self.stage = Stage::Over;
+            // Where it takes too long to take its last bytes, the kernel need not keep them.
+            let reset = matches!(self.stage, Stage::Writing);
+            self.end(sys, reset);
         }
         if matches!(self.stage, Stage::Writing) {
             self.write(sys, scratch, now);
@@ -134,9 +139,14 @@ impl<F> Farewell<F> {
             match self.wire.read(sys, scratch) {
                 Ok(1..) => {} // discarded; a flood ends at the deadline
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                _ => self.stage = Stage::Over,
+                _ => self.end(sys, false),
             }
         }
+    }
+
+    fn end<S: Sys<Fd = F>>(&mut self, sys: &S, reset: bool) {
+        self.wire.end(sys, reset);
+        self.stage = Stage::Over;
     }
 
     fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
@@ -144,7 +154,7 @@ impl<F> Farewell<F> {
             match self.wire.write(sys, self.queue.next(scratch)) {
                 Ok(count) => self.queue.wrote(count),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return self.stage = Stage::Over,
+                Err(_) => return self.end(sys, false),
             }
         }
         match &self.wire {

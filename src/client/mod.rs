@@ -289,7 +289,7 @@ impl<F> Client<F> {
         self.owe_close(shared);
     }
 
-    fn vanish<S>(&mut self, by: By, shared: &mut Shared<S>) {
+    fn vanish<S: Sys<Fd = F>>(&mut self, by: By, shared: &mut Shared<S>) {
         let at_once = match self.pulse {
             Pulse::Silent(since) => shared.now < since + EOF_AT_ONCE,
             Pulse::Heard(_) | Pulse::Pinged(_) => false,
@@ -306,7 +306,9 @@ impl<F> Client<F> {
             );
         }
         self.drop_all(shared);
-        self.wire = None;
+        if let Some(wire) = self.wire.take() {
+            wire.end(&shared.sys, false);
+        }
         self.link = Link::Gone;
         self.end(Ending::vanished(by));
         self.owe_close(shared);

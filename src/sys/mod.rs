@@ -86,14 +86,15 @@ pub trait Sys {
     fn accept(&self, listener: &Self::Fd) -> io::Result<Self::Fd>;
     /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is: a
     /// stream socket or pipe is non-blocking then, whoever else has it open. A TCP socket
-    /// gets TCP_NODELAY, and closing it never blocks.
+    /// gets TCP_NODELAY.
     fn adopt(&self, fd: Self::Fd) -> io::Result<(Self::Fd, Kind)>;
     /// Says what a descriptor is and changes nothing.
     fn kind(&self, fd: &Self::Fd) -> io::Result<Kind>;
     /// Ends the sending side, or both sides, of a socket (shutdown(2)).
     fn shutdown(&self, fd: &Self::Fd, both: bool);
-    /// Makes closing this socket a reset (SO_LINGER 0).
-    fn reset_on_close(&self, fd: &Self::Fd);
+    /// Before a socket is closed: sees to it that close(2) does not wait, whatever the sender
+    /// of a hand-off has set (SO_LINGER). `reset`: what the peer has not taken is thrown away.
+    fn before_close(&self, socket: &Self::Fd, reset: bool);
     /// The datagram socket that hand-off records arrive at; nothing may stand at `path`.
     fn bind_handoff(&self, path: &str) -> io::Result<Self::Fd>;
     /// The next hand-off record. The descriptors come close-on-exec.

@@ -15,6 +15,7 @@ mod descriptors;
 mod effects;
 mod events;
 mod failures;
+mod freezing;
 mod handoff;
 mod handshake;
 mod launch;

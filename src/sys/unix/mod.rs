@@ -176,8 +176,8 @@ impl Sys for Unix {
     fn shutdown(&self, fd: &OwnedFd, both: bool) {
         socket::shutdown(fd, both);
     }
-    fn reset_on_close(&self, fd: &OwnedFd) {
-        socket::reset_on_close(fd);
+    fn before_close(&self, socket: &OwnedFd, reset: bool) {
+        socket::before_close(socket, reset);
     }
     fn bind_handoff(&self, path: &str) -> io::Result<OwnedFd> {
         socket::bind_handoff(path)

@@ -73,12 +73,6 @@ pub fn adopt(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
     match kind {
         Kind::Other | Kind::Unconnected => {}
         Kind::Stream { remote, .. } => {
-            // A lingering close(2) would block.
-            let at_once = libc::linger {
-                l_onoff: 0,
-                l_linger: 0,
-            };
-            setsockopt(&fd, sockopt::Linger, &at_once)?;
             if remote.is_some() {
                 // An event's answer is one small segment; waiting for more costs 40 ms.
                 let _ = setsockopt(&fd, sockopt::TcpNoDelay, &true);
@@ -172,13 +166,13 @@ pub fn shutdown(fd: &OwnedFd, both: bool) {
     let _ = nix::sys::socket::shutdown(fd.as_raw_fd(), how);
 }
 
-pub fn reset_on_close(fd: &OwnedFd) {
+pub fn before_close(socket: &OwnedFd, reset: bool) {
     let linger = libc::linger {
-        l_onoff: 1,
+        l_onoff: reset.into(),
         l_linger: 0,
     };
-    // A pipe has no such option, and needs none.
-    let _ = setsockopt(fd, sockopt::Linger, &linger);
+    // It fails for no connected socket, and a reset one needs nothing.
+    let _ = setsockopt(socket, sockopt::Linger, &linger);
 }
 
 pub fn bind_handoff(path: &str) -> io::Result<OwnedFd> {
