@@ -61,7 +61,7 @@ fn a_wrong_key_or_version_is_refused_by_name() {
     }
     daemon.status_until("/refusals/key", 5);
     daemon.status_until("/refusals/version", 3);
-    bystander.hears_nothing();
+    bystander.works();
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn blanks_around_header_values_do_no_harm() {
         ("HTTP_UPGRADE", "h2c, WebSocket "),
         ("HTTP_ORIGIN", "http://board.test "),
     ];
-    daemon.connect_with("/act", &more).hears_nothing();
+    daemon.connect_with("/act", &more).works();
 }
 
 /// Host, Origin, whether they may connect.
@@ -144,7 +144,7 @@ fn pages_of_other_origins_are_refused() {
                 daemon.status_until("/refusals/origin", refused);
             }
         }
-        bystander.hears_nothing();
+        bystander.works();
     }
 }
 
@@ -160,7 +160,7 @@ fn without_a_host_the_answer_and_the_log_name_the_cure() {
     daemon.expect("WARN 127.0.0.1: 403: no Host to compare Origin http://old.test with");
     daemon.expect(cure);
     daemon.status_until("/refusals/host", 1);
-    bystander.hears_nothing();
+    bystander.works();
 }
 
 #[test]
@@ -203,14 +203,14 @@ fn a_path_that_names_no_program_is_not_found() {
     }
     daemon.expect("INFO 127.0.0.1: 404: no event program there");
     daemon.status_until("/refusals/route", paths.len());
-    bystander.hears_nothing();
+    bystander.works();
 }
 
 #[test]
 fn a_route_of_256_bytes_is_the_longest() {
     let daemon = Daemon::start();
     let longest = format!("/act/{}", "x".repeat(251));
-    daemon.connect(&longest).hears_nothing();
+    daemon.connect(&longest).works();
     assert_eq!(answer(&daemon, &format!("{longest}x"), &[]).status, 404);
 }
 
@@ -224,7 +224,7 @@ fn a_nul_in_a_path_is_no_record() {
     assert_eq!(std::io::read_to_string(&client).expect("the end"), "");
     daemon.expect("refused: a field has no '='");
     daemon.status_until("/refusals/record", 1);
-    bystander.hears_nothing();
+    bystander.works();
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_program_without_its_x_bit_is_forbidden() {
     }
     daemon.expect(&format!("WARN {} is not executable", plain.display()));
     daemon.status_until("/refusals/not-executable", 2);
-    bystander.hears_nothing();
+    bystander.works();
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn links_in_the_handlers_folder_are_followed() {
     let daemon = Start::default().again_in(folder).ready();
     let mut ws = daemon.connect("/linked");
     assert_eq!(env(&mut ws, &["SCRIPT_NAME"]), ["/cgi-bin/nph-ws/linked"]);
-    daemon.connect("/linked-folder/act/room").hears_nothing();
+    daemon.connect("/linked-folder/act/room").works();
     assert_eq!(answer(&daemon, "/dangling", &[]).status, 404);
 }
 

@@ -39,8 +39,8 @@ fn a_full_house_is_503_until_one_leaves() {
     until_connected(&daemon, 1);
     let mut third = daemon.connect("/act");
     assert_full(&answer(&daemon, "/act"));
-    second.hears_nothing();
-    third.hears_nothing();
+    second.works();
+    third.works();
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_connection_that_is_opening_counts() {
     assert_eq!(read_answer(&mut opening).status, 504);
     daemon.expect("open event failed: ");
     until_connected(&daemon, 0);
-    daemon.connect("/act").hears_nothing();
+    daemon.connect("/act").works();
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_connection_without_its_head_counts() {
     assert_full(&answer(&daemon, "/act"));
     half.write_all(request("/act", "").as_bytes())
         .expect("write");
-    Ws::accepted(half).hears_nothing();
+    Ws::accepted(half).works();
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn of_200_at_once_as_many_get_in_as_there_is_room() {
     assert_eq!((with(101), with(503)), (4, 196));
     drop(all);
     daemon.until_empty();
-    daemon.connect("/act").hears_nothing();
+    daemon.connect("/act").works();
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn ids_are_never_used_again() {
     // A line for an earlier one reaches nobody.
     daemon.outbox(format!("text {boot}-1 for another"));
     daemon.status_until("/messages/nobody", 1);
-    ws.hears_nothing();
+    ws.works();
 }
 
 /// Options, and the least --memory that they allow.
@@ -152,7 +152,7 @@ fn too_little_memory_is_a_usage_error() {
     assert!(said.starts_with(&format!("ws2cgi: {why}")), "{said}");
     Daemon::with(&format!("--jobs 1 --memory {least}"))
         .connect("/act")
-        .hears_nothing();
+        .works();
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn beyond_the_memory_newcomers_get_503_and_messages_1013() {
     daemon.expect(": closed with 1013: no memory for this message");
     daemon.status_until("/closes/1013", 1);
     for ws in &mut all {
-        ws.hears_nothing();
+        ws.works();
     }
     // With the others gone there is room for it.
     let mut last = all.pop().expect("a connection");
@@ -224,7 +224,7 @@ fn memory_that_slow_readers_hold_comes_back() {
     let status = daemon.status();
     assert_eq!(status["outbox"]["lines"], lines);
     assert_ne!(status["messages"]["dropped"], 0);
-    reader.hears_nothing();
+    reader.works();
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
         while pipe.write(&[b'x'; 4096][..size]).is_ok() {}
     }
     let mut ws = daemon.connect("/act");
-    ws.hears_nothing();
+    ws.works();
     daemon.status_until("/log_lines_dropped", 1);
     ws.close(1000, "");
 

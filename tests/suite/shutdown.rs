@@ -24,7 +24,7 @@ fn shutting_down(daemon: &mut Daemon, signal: &str) {
 
 #[test]
 fn everyone_is_told_1001_and_every_close_event_is_run_once() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut daemon = Daemon::start();
         let mut all: Vec<Ws> = ["/act", "/act2", "/deep/act"]
             .map(|r| daemon.connect(r))

@@ -83,7 +83,7 @@ fn every_field_is_there_and_right() {
 fn what_happens_is_counted() {
     let mut daemon = Daemon::start();
     let mut ws = daemon.connect("/act");
-    ws.hears_nothing();
+    ws.works();
     let before = daemon.status();
     daemon.outbox("text @all hello\ntext @nobody hello\nnonsense");
     assert_eq!(ws.text(), "hello");

@@ -184,12 +184,6 @@ impl Ws {
         self.closed().0
     }
 
-    /// Nothing comes: everything the daemon had to say before the echo of `marker` (a
-    /// message that `act` does) is read, and is nothing.
-    pub fn hears_nothing(&mut self) {
-        assert_eq!(self.ask("head WS-State: x;out marker"), "marker");
-    }
-
     /// Reads to the end of the connection, without looking at frames.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
