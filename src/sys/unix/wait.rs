@@ -37,6 +37,19 @@ pub fn ignore_sigpipe() {
     let _ = unsafe { nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore) };
 }
 
+/// Whether one of our signals waits to be let in.
+fn pending() -> bool {
+    // SAFETY: all zero is a valid set, which sigpending fills.
+    let mut set: libc::sigset_t = unsafe { core::mem::zeroed() };
+    // SAFETY: a live set, and signal numbers that exist.
+    unsafe {
+        libc::sigpending(&mut set) == 0
+            && CAUGHT
+                .iter()
+                .any(|&signal| libc::sigismember(&set, signal as libc::c_int) == 1)
+    }
+}
+
 fn pause() {
     let time = libc::timespec {
         tv_sec: 0,
@@ -84,7 +97,7 @@ impl Waiter {
     }
 
     fn let_signals_in(&self) -> io::Result<()> {
-        if let Some(mask) = &self.mask {
+        if let Some(mask) = self.mask.as_ref().filter(|_| pending()) {
             // Whatever is pending is handled before the first of these calls returns.
             mask.thread_swap_mask(SigmaskHow::SIG_SETMASK)?
                 .thread_set_mask()?;
