@@ -23,25 +23,35 @@ fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         return; // `cargo test` builds it, and runs nothing
     }
-    println!("{:<44}{:>12}{:>12}{:>8}", "", "ws2cgi", "floor", "ratio");
-    let (ours, floor) = (one_event(), one_program());
+    println!("{:<36}{:>8}  {:<34}{:>6}", "", "ws2cgi", "against", "ratio");
+    let (ours, theirs) = (one_event(), one_program());
     row(
-        "a message through echo.c, µs (floor: spawn it)",
+        "a message through echo.c, µs",
         ours,
-        floor,
+        "starting echo.c, no more",
+        theirs,
     );
-    let (ours, floor) = (fan_out(), bare_fan_out());
-    row("a line to 40 browsers, µs (floor: 40 writes)", ours, floor);
+    let (ours, theirs) = (fan_out(), bare_fan_out());
+    row(
+        "an outbox line to 40 browsers, µs",
+        ours,
+        "40 write(2) of the same",
+        theirs,
+    );
     let (connection, process) = memory();
     row(
-        "memory of a waiting browser, KB (floor: a CGI)",
+        "memory of a waiting browser, KB",
         connection,
+        "a waiting CGI process",
         process,
     );
 }
 
-fn row(what: &str, ours: f64, floor: f64) {
-    println!("{what:<44}{ours:>12.1}{floor:>12.1}{:>8.2}", ours / floor);
+fn row(what: &str, ours: f64, peer: &str, theirs: f64) {
+    println!(
+        "{what:<36}{ours:>8.1}  {peer:<25}{theirs:>9.1}{:>6.2}",
+        ours / theirs
+    );
 }
 
 fn micros(time: Duration, count: usize) -> f64 {
