@@ -148,6 +148,10 @@ impl Config {
     fn option(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<(), String> {
         let mut value = || {
             let value = parser.value().map_err(|_| "needs a value".to_owned())?;
+            // An unset variable of a script's.
+            if value.is_empty() {
+                return Err("needs a value".to_owned());
+            }
             value.into_string().map_err(|_| "is not UTF-8".to_owned())
         };
         match name {

@@ -18,14 +18,27 @@ pub fn dropped() -> usize {
 
 /// Starts logging; `filter` is RUST_LOG.
 pub fn init<S: Sys>(filter: Option<&str>) {
-    let filter = filter.unwrap_or("warn,start=info");
+    const DEFAULT: &str = "warn";
+    let known = |f: &&str| f.contains('=') || f.parse::<log::LevelFilter>().is_ok();
+    let filter = filter.filter(|filter| !filter.is_empty());
+    let (chosen, unknown) = match filter {
+        Some(filter) if !known(&filter) => (DEFAULT, Some(filter)),
+        filter => (filter.unwrap_or(DEFAULT), None),
+    };
     let mut builder = env_logger::Builder::new();
-    builder.parse_filters(filter).format(|out, record| {
-        out.write_all(&line(&format!("{} {}", record.level(), record.args())))
-    });
+    // The line of the start is for everyone who has not asked for silence.
+    let start = if chosen == "off" { "off" } else { "info" };
+    builder
+        .parse_filters(&format!("{START}={start},{chosen}"))
+        .format(|out, record| {
+            out.write_all(&line(&format!("{} {}", record.level(), record.args())))
+        });
     builder.target(env_logger::Target::Pipe(Box::new(Stderr(S::log))));
     // Fails only where a logger is set already, as in tests.
     let _ = builder.try_init();
+    if let Some(unknown) = unknown {
+        log::warn!("RUST_LOG={unknown} is no level (off, error, warn, info, debug or trace)");
+    }
 }
 
 /// A record as a line: control characters escaped, cut to what one write takes whole.

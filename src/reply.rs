@@ -158,8 +158,7 @@ impl Reply {
             None if location => (302, http::reason(302)),
             None => return Verdict::Accept,
             Some((200..=299, _)) => return Verdict::Accept,
-            // What a CGI program says that only knows POST.
-            Some((405 | 501, _)) if !self.opinionated => return Verdict::NoOpinion,
+            _ if self.no_opinion() => return Verdict::NoOpinion,
             Some((status, reason)) if reason.is_empty() => (*status, http::reason(*status)),
             Some((status, reason)) => (*status, reason.as_str()),
         };
@@ -169,6 +168,11 @@ impl Reply {
             .cloned()
             .collect();
         Verdict::Refuse(http::answer(status, reason, &fields, &self.body))
+    }
+
+    /// Whether it says what a CGI program says of GET and DELETE that only knows POST.
+    pub fn no_opinion(&self) -> bool {
+        matches!(self.status, Some((405 | 501, _))) && !self.opinionated
     }
 
     /// Whether a message or close program says it failed.

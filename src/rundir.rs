@@ -31,7 +31,8 @@ impl RunDir {
     /// environment of yours), else the default.
     pub fn find<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> RunDir {
         let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v);
-        if let Some(run) = variable("WS2CGI_RUN").and_then(|v| v.to_str()) {
+        let named = variable("WS2CGI_RUN").and_then(|v| v.to_str());
+        if let Some(run) = named.filter(|run| !run.is_empty()) {
             return RunDir::new(run);
         }
         let mut places = Vec::new();
@@ -82,16 +83,12 @@ impl RunDir {
     pub fn make<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<(), String> {
         let folder = self.path();
         match sys.make_dir(folder) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => self.check_ours(sys)?,
             result => result.map_err(|e| {
                 format!(
                     "cannot make the run folder {folder}: {e} (make it, or choose another --run)"
                 )
             })?,
-        }
-        // A link would give away what it points to.
-        if sys.lstat(folder).map(|stat| stat.file_type).ok() != Some(FileType::Folder) {
-            return Err(format!("{folder} is no folder; choose another --run"));
         }
         sys.set_access(folder, owner, 0o710).map_err(|e| {
             format!(
@@ -99,6 +96,23 @@ impl RunDir {
                  another --run)"
             )
         })
+    }
+
+    /// A folder that was there is taken only if it is empty or has been a run folder: a slip
+    /// such as `--run /tmp` would shut everyone else out of it.
+    fn check_ours<S: Sys>(&self, sys: &S) -> Result<(), String> {
+        let folder = self.path();
+        // A link would give away what it points to.
+        if sys.lstat(folder).map(|stat| stat.file_type).ok() != Some(FileType::Folder) {
+            return Err(format!("{folder} is no folder; choose another --run"));
+        }
+        // Where it can't be listed it is not this user's, and can't be owned either.
+        let names = sys.list(folder).unwrap_or_default();
+        let ours = ["outbox", "spool", "handoff.sock", "pid", "token"];
+        match names.is_empty() || names.iter().any(|name| ours.contains(&name.as_str())) {
+            true => Ok(()),
+            false => Err(format!("{folder} holds other things; choose another --run")),
+        }
     }
 
     /// Makes all that is in the folder ready for one daemon, as the user that it runs as.

@@ -198,7 +198,11 @@ impl<S: Sys> Server<S> {
         for warning in &reply.reply.warnings {
             warn!("{id} {program}: {warning}");
         }
-        let failed = kind != Kind::Open && reply.reply.failed();
+        let failed = match kind {
+            Kind::Open => false,
+            Kind::Message => reply.reply.failed(),
+            Kind::Close => reply.reply.failed() && !reply.reply.no_opinion(),
+        };
         if failed {
             let (status, phrase) = reply.reply.status.clone().unwrap_or_default();
             error!(

@@ -16,6 +16,14 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
         Ok(_) => return Err(format!("--handlers {} is no folder", config.handlers)),
         Err(e) => return Err(format!("--handlers {}: {e}", config.handlers)),
     }
+    // Before anything of ours could be opened there.
+    let ready = match config.ready_fd {
+        Some(number) => {
+            let taken = sys.take_inherited(number);
+            Some(taken.map_err(|e| format!("--ready-fd {number}: {e}"))?)
+        }
+        None => None,
+    };
     fit_descriptors(&sys, &mut config)?;
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
@@ -39,7 +47,6 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     let held = run.prepare(&sys)?;
     sys.catch_signals()
         .map_err(|e| format!("cannot catch signals: {e}"))?;
-    let ready = config.ready_fd;
     let mut server = Server::new(sys, config, run, held, listeners);
     server.announce(ready)?;
     server.run()
@@ -118,7 +125,7 @@ fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Resu
 }
 
 impl<S: Sys> Server<S> {
-    fn announce(&self, ready_fd: Option<u32>) -> Result<(), String> {
+    fn announce(&self, ready: Option<S::Fd>) -> Result<(), String> {
         let config = &self.shared.config;
         info!(
             target: logging::START,
@@ -129,15 +136,11 @@ impl<S: Sys> Server<S> {
             config.jobs,
             config.memory
         );
-        let Some(number) = ready_fd else {
-            return Ok(());
-        };
-        let sys = &self.shared.sys;
-        let ready = sys
-            .take_inherited(number)
-            .and_then(|fd| write_all(sys, &fd, b"\n"));
-        ready
-            .map(drop)
-            .map_err(|e| format!("--ready-fd {number}: {e}"))
+        match ready {
+            Some(fd) => {
+                write_all(&self.shared.sys, &fd, b"\n").map_err(|e| format!("--ready-fd: {e}"))
+            }
+            None => Ok(()),
+        }
     }
 }

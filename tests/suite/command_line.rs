@@ -40,6 +40,7 @@ fn usage_errors_exit_100_with_one_line() {
             "--handlers /h --queue -1",
             "--queue: '-1' is not a number from 1 to 1073741824",
         ),
+        ("--handlers /h --run=", "--run: needs a value"),
         (
             "--handlers /h --ready-fd 2",
             "--ready-fd: '2' is not a number from 3 to 1048576",
@@ -199,4 +200,27 @@ fn relative_folders_are_those_of_the_start() {
     let mut ws = daemon.connect_with("/act", &[("WS2CGI_RUN", run)]);
     let cwd = daemon.path("handlers").display().to_string();
     assert_eq!(ws.ask("cwd"), cwd);
+}
+
+#[test]
+fn a_folder_with_other_things_is_no_run_folder() {
+    let folder = Start::folder();
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).expect("a folder");
+    std::fs::write(run.join("holiday.jpg"), "").expect("write");
+    let why = format!(
+        "ws2cgi: {} holds other things; choose another --run\n",
+        run.display()
+    );
+    assert_eq!(Start::default().again_in(folder).fails(), (111, why));
+}
+
+#[test]
+fn the_log_says_so_where_it_does_not_know_the_level() {
+    let mut daemon = Start::default().log("wat").ready();
+    daemon.expect("RUST_LOG=wat is no level (off, error, warn, info, debug or trace)");
+    for level in ["", "error", "ws2cgi=warn"] {
+        // Ready is what `ready` waits for.
+        Start::default().log(level).ready().connect("/act").works();
+    }
 }

@@ -287,3 +287,14 @@ fn an_open_program_can_greet_its_own_connection() {
     assert_eq!(ws.text(), "welcome");
     ws.works();
 }
+
+#[test]
+fn a_program_that_only_knows_post_works_unchanged() {
+    let daemon = Daemon::start();
+    let only_post = "head Status: 405 POST only\\nAllow: POST;out no";
+    let mut ws = daemon.connect(&format!("/act?open={only_post}&close={only_post}"));
+    ws.works();
+    ws.close(1000, "");
+    daemon.status_until("/events/close/done", 1);
+    assert_eq!(daemon.status()["events"]["close"]["failed"], 0);
+}
