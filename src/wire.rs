@@ -109,6 +109,11 @@ impl<F> Farewell<F> {
         self.deadline
     }
 
+    /// The daemon ends: closing it must not wait.
+    pub fn abandon<S: Sys<Fd = F>>(&self, sys: &S) {
+        self.wire.end(sys, false);
+    }
+
     /// Messages that have not been written.
     pub fn unsent(&self) -> usize {
         self.queue.messages()

@@ -106,7 +106,7 @@ impl<F> Client<F> {
 
     /// More of its messages may come.
     fn readable_still(&self) -> bool {
-        matches!(self.link, Link::Open | Link::Draining)
+        matches!(self.link, Link::Open | Link::Draining { .. })
     }
 
     /// Its place among those who wait for a job slot.
@@ -167,8 +167,8 @@ impl<F> Client<F> {
             Pulse::Pinged(_) => Pulse::Pinged(shared.now),
         };
         self.advance(shared);
-        if matches!(self.link, Link::Draining) {
-            self.read(shared);
+        if matches!(self.link, Link::Draining { .. }) {
+            self.drain(shared);
         }
         self.owe_close(shared);
     }

@@ -74,7 +74,7 @@ enum Link {
     /// Our close frame is queued, and the peer's is awaited.
     Closing { until: Duration },
     /// Nothing can be written any more; what the peer sent before is still read.
-    Draining,
+    Draining { until: Duration },
     /// No descriptor any more.
     Gone,
 }
@@ -150,7 +150,7 @@ impl<F> Client<F> {
     /// While an event waits or runs the socket is not read: TCP pushes back.
     fn reads(&self) -> bool {
         match self.link {
-            Link::Open | Link::Draining => matches!(self.work, Work::Idle),
+            Link::Open | Link::Draining { .. } => matches!(self.work, Work::Idle),
             Link::Closing { .. } => true,
             Link::Opening | Link::Delayed { .. } | Link::Gone => false,
         }
@@ -176,7 +176,7 @@ impl<F> Client<F> {
             let Some(wire) = self.wire.as_ref().filter(|_| self.reads()) else {
                 return;
             };
-            let draining = matches!(self.link, Link::Draining);
+            let draining = matches!(self.link, Link::Draining { .. });
             match wire.read(&shared.sys, &mut shared.scratch[..]) {
                 Ok(count @ 1..) => {
                     shared.counters.bytes_in += count as u64;
@@ -225,12 +225,17 @@ impl<F> Client<F> {
         self.drop_all(shared);
         match self.link {
             Link::Open => {
-                self.link = Link::Draining;
-                // At once: a wait may never tell of a peer that is half gone.
-                self.read(shared);
+                self.drain(shared);
             }
             _ => self.vanish(By::Client, shared),
         }
+    }
+
+    /// Reads what the peer sent before, for a while: it may be half gone only.
+    fn drain<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        let until = shared.now + CLOSE_TIMEOUT;
+        self.link = Link::Draining { until };
+        self.read(shared);
     }
 
     // ---- The protocol
@@ -239,7 +244,7 @@ impl<F> Client<F> {
     fn advance<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         loop {
             match (&self.link, &self.work) {
-                (Link::Open | Link::Draining, Work::Idle) => {}
+                (Link::Open | Link::Draining { .. }, Work::Idle) => {}
                 (Link::Closing { .. }, _) => {}
                 _ => return,
             }
@@ -336,7 +341,8 @@ impl<F> Client<F> {
 
     /// Closes from our side. Before the verdict of the open program it waits for that.
     pub fn close<S: Sys<Fd = F>>(&mut self, close: &Close, by: By, shared: &mut Shared<S>) {
-        if self.ending.is_some() {
+        // What can't be told any more is no close of ours: draining ends by itself.
+        if self.ending.is_some() || matches!(self.link, Link::Draining { .. }) {
             return;
         }
         self.end(Ending {
@@ -348,7 +354,7 @@ impl<F> Client<F> {
             Link::Open => self.begin_closing(shared),
             // What is queued waits behind the 101, and the close behind that.
             Link::Opening | Link::Delayed { .. } => {}
-            Link::Closing { .. } | Link::Draining | Link::Gone => {}
+            Link::Closing { .. } | Link::Draining { .. } | Link::Gone => {}
         }
         self.owe_close(shared);
     }
@@ -399,7 +405,7 @@ impl<F> Client<F> {
         let open = match self.link {
             Link::Opening => false,
             Link::Delayed { .. } | Link::Open => true,
-            Link::Closing { .. } | Link::Draining | Link::Gone => return false,
+            Link::Closing { .. } | Link::Draining { .. } | Link::Gone => return false,
         };
         match &target.scope {
             Scope::Connection(id) => *id == self.id,
@@ -422,6 +428,13 @@ impl<F> Client<F> {
     /// Bytes in its queue.
     pub fn queued(&self) -> usize {
         self.queue.size()
+    }
+
+    /// The daemon ends: closing its connection must not wait.
+    pub fn abandon<S: Sys<Fd = F>>(&self, sys: &S) {
+        if let Some(wire) = &self.wire {
+            wire.end(sys, false);
+        }
     }
 
     /// Adds a message to its queue.

@@ -45,8 +45,9 @@ impl<F> Client<F> {
     pub fn deadline(&self, config: &Config) -> Option<Duration> {
         let link = match self.link {
             Link::Delayed { until } | Link::Closing { until } => Some(until),
+            Link::Draining { until } => Some(until).filter(|_| self.reads()),
             Link::Open => self.ping_at(config),
-            Link::Opening | Link::Draining | Link::Gone => None,
+            Link::Opening | Link::Gone => None,
         };
         let slow = self.slow_at(config);
         [link, slow].into_iter().flatten().min()
@@ -72,6 +73,9 @@ impl<F> Client<F> {
             (Link::Delayed { .. }, _) => self.open_when_due(shared),
             (Link::Closing { until }, _) if *until <= shared.now => {
                 debug!("{}: no answer to the close", self.id);
+                self.vanish(By::Client, shared);
+            }
+            (Link::Draining { until }, _) if *until <= shared.now && self.reads() => {
                 self.vanish(By::Client, shared);
             }
             (Link::Open, Pulse::Silent(_) | Pulse::Heard(_))

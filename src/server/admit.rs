@@ -91,7 +91,7 @@ impl<S: Sys> Server<S> {
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
     /// and whose end has not been read yet. It must not be told that we are full.
     fn later(&self, taken: usize) -> bool {
-        !self.admitting() || (taken > 0 && self.full())
+        !self.admitting() || (taken > 0 && self.full() && self.stopping.is_none())
     }
 
     // ---- The hand-off
@@ -112,6 +112,10 @@ impl<S: Sys> Server<S> {
             };
             match sys.receive_handoff(socket, &mut record) {
                 Ok(datagram) => {
+                    // Whatever becomes of them, closing them must not wait.
+                    for fd in &datagram.fds {
+                        sys.before_close(fd, false);
+                    }
                     let bytes = &record[..datagram.len];
                     match self.arrival(bytes, datagram) {
                         Ok(arrival) => self.admit(arrival),

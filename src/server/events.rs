@@ -6,6 +6,7 @@ use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::http::Refusal;
 use crate::job::Fault;
+use crate::limits::FRAME_CHARGE;
 use crate::memory::Charge;
 use crate::queue::{Answer, Frame};
 use crate::reply::{Message, Reply, Verdict};
@@ -89,7 +90,8 @@ impl<S: Sys> Server<S> {
         let stage = Stage::Behind {
             mark,
             outcome,
-            payment: self.charge_outbound(body),
+            // It leaves room for the outbox lines that come before it.
+            payment: self.shared.memory.inbound(body + FRAME_CHARGE),
         };
         self.answers.push(Answering {
             number,

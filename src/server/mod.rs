@@ -349,6 +349,11 @@ impl<S: Sys> Server<S> {
             // Not waited for: init reaps what we leave.
             job.end(&self.shared.sys, Fault::Timeout);
         }
+        let sys = &self.shared.sys;
+        self.clients.values().for_each(|client| client.abandon(sys));
+        self.farewells
+            .iter()
+            .for_each(|farewell| farewell.abandon(sys));
         self.write_status(true, true);
         self.run.leave(&self.shared.sys);
     }

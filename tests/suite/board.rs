@@ -142,7 +142,10 @@ fn ctrl_c_ends_the_demo_and_leaves_nothing() {
     let outbox = demo.line.rsplit(' ').next().expect("a path").to_owned();
     assert!(Path::new(&outbox).exists());
     assert_eq!(demo.folders().len(), 1);
-    assert_eq!(group_members(demo.group()).len(), 4);
+    // The demo, the daemon, lighttpd, the feeder; its shell may still be looking around.
+    wait_for("four processes", || {
+        (group_members(demo.group()).len() == 4).then_some(())
+    });
     assert_eq!(demo.interrupt().code(), Some(130));
     assert_eq!(demo.folders(), Vec::<PathBuf>::new());
     assert!(group_members(demo.group()).is_empty());

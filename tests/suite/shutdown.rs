@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
 
-use crate::harness::{Daemon, Ws, read_answer};
+use crate::harness::{Daemon, Start, Ws, read_answer};
 use std::os::unix::fs::FileTypeExt;
 
 /// What the last status.json says, written at the end.
@@ -238,4 +238,15 @@ fn close_events_that_could_not_run_are_logged_and_counted() {
     assert_eq!(count(&daemon, "done close "), 0);
     daemon.expect("WARN 3 close events not run: the 10s of a shutdown are over");
     assert_eq!(last_status(&daemon)["closes_not_run"], 3);
+}
+
+#[test]
+fn a_hang_up_that_its_parent_ignores_is_ignored() {
+    let mut daemon = Start::default().shell("trap '' HUP").ready();
+    let mut ws = daemon.connect("/act");
+    daemon.signal("HUP");
+    // Behind it, and handled after it.
+    daemon.status();
+    ws.works();
+    assert_eq!(daemon.stop().code(), Some(0));
 }

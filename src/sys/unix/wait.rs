@@ -74,7 +74,12 @@ impl Waiter {
         for signal in CAUGHT {
             let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), ours);
             // SAFETY: the handler stores to an atomic, nothing else.
-            unsafe { nix::sys::signal::sigaction(signal, &action) }?;
+            let before = unsafe { nix::sys::signal::sigaction(signal, &action) }?;
+            if signal == Signal::SIGHUP && matches!(before.handler(), SigHandler::SigIgn) {
+                // nohup's wish.
+                // SAFETY: ignoring runs no code of ours.
+                unsafe { nix::sys::signal::sigaction(signal, &before) }?;
+            }
             // A parent may have left it blocked.
             mask.remove(signal);
         }
