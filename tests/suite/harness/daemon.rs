@@ -129,8 +129,10 @@ impl Start {
         args.extend(self.args.iter().map(|arg| arg.replace("{}", &root)));
         let program = command(&ws2cgi());
         // Through a shell, for `ulimit` and the like; exec keeps the pid.
-        let mut command = Command::new("/bin/sh");
+        let mut command = Command::new("/usr/bin/env");
         command
+            // Signals may be ignored around the tests, as by nohup.
+            .args(["--default-signal", "/bin/sh"])
             .arg("-c")
             .arg(format!("{}exec \"$@\"", self.shell))
             .arg("sh");
