@@ -33,8 +33,8 @@ impl<F> Wire<F> {
     pub fn write<S: Sys<Fd = F>>(&self, sys: &S, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Wire::Socket(fd) => sys.send(fd, bytes),
-            // At most what poll promises room for: if others share the pipe, and have made
-            // it blocking, a longer write would wait.
+            // Where the pipe could not be opened anew, whoever shares it may have made it
+            // blocking: then little is at stake at once, but a full pipe still blocks us.
             Wire::Pipes { to, .. } => sys.write(to, &bytes[..bytes.len().min(PIPE_BUF)]),
         }
     }
