@@ -1,5 +1,5 @@
 //! The thin end of the one binary; see `lib.rs` for the rooms.
 
-fn main() -> std::process::ExitCode {
-    ws2cgi::sys::unix::start(ws2cgi::run)
-}
+#![no_main]
+
+ws2cgi::entry!(ws2cgi::run);

@@ -161,11 +161,7 @@ fn only_sys_is_unsafe_and_asks_the_operating_system() {
         for word in ["unsafe", "nix", "libc", "extern"] {
             assert!(!words.contains(word), "{file}: {word}");
         }
-        let mut std = behind(&code, "std");
-        if file == "src/main.rs" {
-            assert!(std.remove("process") && words.contains("ExitCode"));
-            assert_eq!(behind(&code, "process"), ["ExitCode".to_owned()].into());
-        }
+        let std = behind(&code, "std");
         for part in ["?", "env", "fs", "net", "os", "process", "thread", "time"] {
             assert!(!std.contains(part), "{file}: std::{part}");
         }
@@ -221,7 +217,8 @@ fn each_room_knows_only_those_of_the_blocks_above() {
             .get(&room)
             .unwrap_or_else(|| panic!("{room} is not in lib.rs"));
         for other in behind(&code, "crate") {
-            let above = rooms.get(&other).is_some_and(|&b| b < block);
+            // A macro names its own room.
+            let above = other == room || rooms.get(&other).is_some_and(|&b| b < block);
             assert!(
                 above,
                 "{file} knows {other}, which does not stand in a block above"

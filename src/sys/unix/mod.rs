@@ -17,10 +17,10 @@ use super::{
 use super::{Signals, Stat, Sys};
 use core::time::Duration;
 use nix::libc;
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::process::ExitCode;
+use std::os::unix::ffi::OsStringExt;
 
 /// Linux.
 pub struct Unix {
@@ -28,19 +28,46 @@ pub struct Unix {
     launcher: child::Launcher,
 }
 
-/// The entry of the program: makes the process safe to work in, and runs `run` with the
-/// arguments and the environment. `run` returns the exit code.
-pub fn start(run: fn(Unix, Vec<OsString>, Environment) -> u8) -> ExitCode {
+/// Runs `run` with the arguments and the environment, in a process made safe to work in;
+/// `run` returns the exit code. [`entry`](crate::entry) calls it.
+///
+/// # Safety
+/// `argv` is that of C's `main`: `argc` strings.
+pub unsafe fn start(
+    run: fn(Unix, Vec<OsString>, Environment) -> u8,
+    argc: libc::c_int,
+    argv: *const *const libc::c_char,
+) -> libc::c_int {
     let unix = match Unix::new() {
         Ok(unix) => unix,
         Err(e) => {
             Unix::log(format!("ws2cgi: cannot start: {e}\n").as_bytes());
-            return ExitCode::from(111);
+            return 111;
         }
     };
-    let args = std::env::args_os().collect();
-    let env = std::env::vars_os().collect();
-    ExitCode::from(run(unix, args, env))
+    let args = (0..argc.max(0) as usize).map(|i| {
+        // SAFETY: the caller's promise.
+        let arg = unsafe { CStr::from_ptr(*argv.add(i)) };
+        OsString::from_vec(arg.to_bytes().to_vec())
+    });
+    run(unix, args.collect(), std::env::vars_os().collect()).into()
+}
+
+/// The program's entry, in place of std's: that one guards its stack by mprotect, and without
+/// an MMU dies of it. What else std does there, [`Unix::new`] does.
+#[macro_export]
+macro_rules! entry {
+    ($run:path) => {
+        #[allow(unsafe_code)]
+        // SAFETY: C's `main`, defined once, with what it is given.
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            argc: core::ffi::c_int,
+            argv: *const *const core::ffi::c_char,
+        ) -> core::ffi::c_int {
+            unsafe { $crate::sys::unix::start($run, argc, argv) }
+        }
+    };
 }
 
 impl Unix {
