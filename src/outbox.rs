@@ -3,7 +3,7 @@
 use crate::close::Close;
 use crate::limits::{OUTBOX_LINE, PIPE_BUF};
 use crate::name;
-use crate::target::{Id, Scope, Target, room};
+use crate::target::{Target, room};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -114,20 +114,6 @@ pub fn encode_spooled(opcode: Opcode, target: &Target, name: &str) -> Vec<u8> {
         Opcode::Binary => "binaryfile",
     };
     format!("{verb} {target} {name}\n").into_bytes()
-}
-
-impl core::fmt::Display for Target {
-    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        match &self.scope {
-            Scope::Connection(id) => write!(f, "{id}"),
-            Scope::Room(name) => write!(f, "@{name}"),
-            Scope::Route(route) => write!(f, "{route}"),
-            Scope::All => write!(f, "@all"),
-        }?;
-        self.except
-            .iter()
-            .try_for_each(|id: &Id| write!(f, "~{id}"))
-    }
 }
 
 /// Cuts a byte stream into lines, and knows how far in the stream it is.

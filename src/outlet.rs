@@ -102,7 +102,7 @@ impl Outlet {
 /// A new file that the daemon can read: the folder's set-group-id bit gives it its group.
 fn spool<S: Sys>(sys: &S, path: &str, payload: &[u8]) -> io::Result<()> {
     let file = sys.open(path, Open::Create(0o640))?;
-    sys.set_access(path, None, 0o640)?;
+    sys.set_access(&file, None, 0o640)?;
     write_all(sys, &file, payload)
 }
 

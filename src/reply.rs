@@ -101,11 +101,6 @@ impl Reply {
         Ok(reply)
     }
 
-    /// Bytes of the body.
-    pub fn body_len(&self) -> usize {
-        self.body.len()
-    }
-
     /// Takes the message to send: the body, or an empty one that was asked for. The error
     /// says why it can't be sent.
     pub fn take_message(&mut self) -> Result<Option<Message>, String> {

@@ -90,12 +90,14 @@ impl RunDir {
                 )
             })?,
         }
-        sys.set_access(folder, owner, 0o710).map_err(|e| {
-            format!(
-                "cannot own the run folder {folder}: {e} (give it to this user, or choose \
+        let made = sys.open(folder, Open::Folder);
+        made.and_then(|made| sys.set_access(&made, owner, 0o710))
+            .map_err(|e| {
+                format!(
+                    "cannot own the run folder {folder}: {e} (give it to this user, or choose \
                  another --run)"
-            )
-        })
+                )
+            })
     }
 
     /// A folder that was there is taken only if it is empty or has been a run folder: a slip
@@ -132,12 +134,37 @@ impl RunDir {
             _ => {}
         }
         let handoff = sys.bind_handoff(&path).map_err(at(&path))?;
-        sys.set_access(&path, None, 0o660).map_err(at(&path))?;
         Ok(Held {
             handoff,
             outbox,
             lock,
         })
+    }
+
+    /// Whether a path lies in it.
+    pub fn holds<S: Sys>(&self, sys: &S, path: &str) -> bool {
+        let id = |folder: &str| sys.stat(folder).map(|stat| stat.id).ok();
+        let ours = id(self.path());
+        // By identity: there are many spellings.
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        ours.is_some() && ends.into_iter().any(|end| id(&path[..end]) == ours)
+    }
+
+    /// That no other daemon serves it, as far as can be seen before the lock.
+    pub fn check_free<S: Sys>(&self, sys: &S) -> Result<(), String> {
+        let pid = sys.open(&self.pid(), Open::Read);
+        match pid.and_then(|pid| sys.lock(&pid)) {
+            Ok(false) => Err(self.taken(sys)),
+            // None, or it can't be told: the lock will.
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Why another daemon can't have it.
+    fn taken<S: Sys>(&self, sys: &S) -> String {
+        let pid = first_line(sys, &self.pid()).unwrap_or_default();
+        let folder = self.path();
+        format!("another ws2cgi, pid {pid}, serves {folder}; stop it, or choose another --run")
     }
 
     fn lock<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
@@ -146,10 +173,7 @@ impl RunDir {
         let lock = loop {
             let lock = sys.open(&path, Open::Lock).map_err(fail)?;
             if !sys.lock(&lock).map_err(fail)? {
-                let (folder, pid) = (self.path(), first_line(sys, &path).unwrap_or_default());
-                return Err(format!(
-                    "another ws2cgi, pid {pid}, serves {folder}; stop it, or choose another --run"
-                ));
+                return Err(self.taken(sys));
             }
             // A daemon that ended between the two calls has unlinked what we locked.
             let locked = sys.fstat(&lock).map_err(fail)?.id;
@@ -163,7 +187,7 @@ impl RunDir {
         }
         sys.truncate(&lock).map_err(fail)?;
         write_all(sys, &lock, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)?;
-        sys.set_access(&path, None, 0o644).map_err(fail)?;
+        sys.set_access(&lock, None, 0o644).map_err(fail)?;
         Ok(lock)
     }
 
@@ -177,8 +201,9 @@ impl RunDir {
         if sys.lstat(&path).map_err(fail)?.file_type != FileType::Folder {
             return Err(format!("{path} is no folder; remove it"));
         }
+        let spool = sys.open(&path, Open::Folder).map_err(fail)?;
         // Sticky and without r: writers can't list, nor take each other's files.
-        sys.set_access(&path, None, 0o3730).map_err(fail)?;
+        sys.set_access(&spool, None, 0o3730).map_err(fail)?;
         let names = sys.list(&path).map_err(fail)?;
         let gone = names
             .iter()
@@ -207,12 +232,12 @@ impl RunDir {
             Err(e) if e.kind() == ErrorKind::NotFound => sys.make_fifo(&path).map_err(fail)?,
             Err(e) => return Err(fail(e)),
         }
-        sys.set_access(&path, None, 0o620).map_err(fail)?;
         let outbox = sys.open(&path, Open::Fifo).map_err(fail)?;
-        match sys.fstat(&outbox).map_err(fail)?.file_type {
-            FileType::Fifo => Ok(outbox),
-            _ => Err(format!("{path} is no FIFO; remove it")),
+        if sys.fstat(&outbox).map_err(fail)?.file_type != FileType::Fifo {
+            return Err(format!("{path} is no FIFO; remove it"));
         }
+        sys.set_access(&outbox, None, 0o620).map_err(fail)?;
+        Ok(outbox)
     }
 
     /// Whoever comes from now on finds no daemon.

@@ -115,6 +115,20 @@ impl Target {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.scope {
+            Scope::Connection(id) => write!(f, "{id}"),
+            Scope::Room(name) => write!(f, "@{name}"),
+            Scope::Route(route) => write!(f, "{route}"),
+            Scope::All => write!(f, "@all"),
+        }?;
+        self.except
+            .iter()
+            .try_for_each(|id: &Id| write!(f, "~{id}"))
+    }
+}
+
 /// Reads `@name` of a room that can be joined.
 pub fn room(text: &str) -> Result<String, String> {
     match text.strip_prefix('@') {

@@ -1,6 +1,6 @@
 //! A browser's descriptors, and the way they end.
 
-use crate::limits::{LINGER, PIPE_BUF};
+use crate::limits::LINGER;
 use crate::queue::Queue;
 use crate::sys::{Interest, Sys};
 use core::time::Duration;
@@ -23,20 +23,14 @@ pub enum Wire<F> {
 impl<F> Wire<F> {
     /// Reads what the browser sent. 0 is the end.
     pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Wire::Socket(fd) => sys.recv(fd, buf),
-            Wire::Pipes { from, .. } => sys.read(from, buf),
-        }
+        let (Wire::Socket(from) | Wire::Pipes { from, .. }) = self;
+        sys.recv(from, buf)
     }
 
     /// Writes to the browser.
     pub fn write<S: Sys<Fd = F>>(&self, sys: &S, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Wire::Socket(fd) => sys.send(fd, bytes),
-            // Where the pipe could not be opened anew, whoever shares it may have made it
-            // blocking: then little is at stake at once, but a full pipe still blocks us.
-            Wire::Pipes { to, .. } => sys.write(to, &bytes[..bytes.len().min(PIPE_BUF)]),
-        }
+        let (Wire::Socket(to) | Wire::Pipes { to, .. }) = self;
+        sys.send(to, bytes)
     }
 
     /// Ends it. `reset`: what the peer has not taken is thrown away.

@@ -106,7 +106,10 @@ impl<F> Client<F> {
 
     /// More of its messages may come.
     fn readable_still(&self) -> bool {
-        matches!(self.link, Link::Open | Link::Draining { .. })
+        matches!(
+            self.link,
+            Link::Open | Link::Draining { .. } | Link::Emptying
+        )
     }
 
     /// Its place among those who wait for a job slot.

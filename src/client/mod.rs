@@ -75,7 +75,9 @@ enum Link {
     Closing { until: Duration },
     /// Nothing can be written any more; what the peer sent before is still read.
     Draining { until: Duration },
-    /// No descriptor any more.
+    /// No descriptor any more; the messages among what was read before are still run.
+    Emptying,
+    /// No descriptor any more, and nothing to decode.
     Gone,
 }
 
@@ -152,7 +154,7 @@ impl<F> Client<F> {
         match self.link {
             Link::Open | Link::Draining { .. } => matches!(self.work, Work::Idle),
             Link::Closing { .. } => true,
-            Link::Opening | Link::Delayed { .. } | Link::Gone => false,
+            Link::Opening | Link::Delayed { .. } | Link::Emptying | Link::Gone => false,
         }
     }
 
@@ -244,7 +246,7 @@ impl<F> Client<F> {
     fn advance<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         loop {
             match (&self.link, &self.work) {
-                (Link::Open | Link::Draining { .. }, Work::Idle) => {}
+                (Link::Open | Link::Draining { .. } | Link::Emptying, Work::Idle) => {}
                 (Link::Closing { .. }, _) => {}
                 _ => return,
             }
@@ -265,9 +267,12 @@ impl<F> Client<F> {
                     self.part(shared.now + CLOSE_TIMEOUT, shared);
                 }
                 Next::Failed(close) => {
-                    info!("{}: closed with {}: {}", self.id, close.code, close.reason);
-                    if !closing {
+                    if self.ending.is_none() {
+                        info!("{}: closed with {}: {}", self.id, close.code, close.reason);
                         self.queue.push_control(close_frame(&close));
+                    } else {
+                        let Close { code, reason } = &close;
+                        info!("{}: closed, its last bytes are {code}: {reason}", self.id);
                     }
                     self.end(Ending {
                         code: close.code,
@@ -286,12 +291,17 @@ impl<F> Client<F> {
 
     /// Only the queue is left to write. A close event is owed.
     fn part<S>(&mut self, deadline: Duration, shared: &mut Shared<S>) {
+        self.take_leave(deadline);
+        self.link = Link::Gone;
+        self.owe_close(shared);
+    }
+
+    /// Its descriptors and its queue become a farewell.
+    fn take_leave(&mut self, deadline: Duration) {
         let queue = core::mem::replace(&mut self.queue, Queue::new(0));
         if let Some(wire) = self.wire.take() {
             self.parting = Some(Farewell::new(wire, queue, deadline));
         }
-        self.link = Link::Gone;
-        self.owe_close(shared);
     }
 
     fn vanish<S: Sys<Fd = F>>(&mut self, by: By, shared: &mut Shared<S>) {
@@ -329,6 +339,7 @@ impl<F> Client<F> {
     fn drop_all<S>(&mut self, shared: &mut Shared<S>) {
         let dropped = self.queue.messages();
         self.queue = Queue::new(shared.config.queue);
+        self.slowness = Slowness::default();
         self.note_dropped(dropped, shared);
     }
 
@@ -354,7 +365,7 @@ impl<F> Client<F> {
             Link::Open => self.begin_closing(shared),
             // What is queued waits behind the 101, and the close behind that.
             Link::Opening | Link::Delayed { .. } => {}
-            Link::Closing { .. } | Link::Draining { .. } | Link::Gone => {}
+            Link::Closing { .. } | Link::Draining { .. } | Link::Emptying | Link::Gone => {}
         }
         self.owe_close(shared);
     }
@@ -405,7 +416,9 @@ impl<F> Client<F> {
         let open = match self.link {
             Link::Opening => false,
             Link::Delayed { .. } | Link::Open => true,
-            Link::Closing { .. } | Link::Draining { .. } | Link::Gone => return false,
+            Link::Closing { .. } | Link::Draining { .. } | Link::Emptying | Link::Gone => {
+                return false;
+            }
         };
         match &target.scope {
             Scope::Connection(id) => *id == self.id,
@@ -418,11 +431,6 @@ impl<F> Client<F> {
     /// Whether its queue takes no more messages.
     pub fn is_full(&self) -> bool {
         self.queue.is_full()
-    }
-
-    /// Whether messages wait in its queue.
-    pub fn is_behind(&self) -> bool {
-        self.queue.size() > 0
     }
 
     /// Bytes in its queue.

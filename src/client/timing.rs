@@ -47,7 +47,7 @@ impl<F> Client<F> {
             Link::Delayed { until } | Link::Closing { until } => Some(until),
             Link::Draining { until } => Some(until).filter(|_| self.reads()),
             Link::Open => self.ping_at(config),
-            Link::Opening | Link::Gone => None,
+            Link::Opening | Link::Emptying | Link::Gone => None,
         };
         let slow = self.slow_at(config);
         [link, slow].into_iter().flatten().min()
@@ -98,7 +98,11 @@ impl<F> Client<F> {
         self.slowness = Slowness::default();
         self.drop_waiting(shared);
         if self.ending.is_none() {
-            warn!("{}: too slow a reader, closed with 1013", self.id);
+            let why = match self.link {
+                Link::Opening | Link::Delayed { .. } => "sent too much before its 101",
+                _ => "too slow a reader",
+            };
+            warn!("{}: {why}, closed with 1013", self.id);
         }
         let close = Close::new(1013, "too slow");
         match self.link {
@@ -109,7 +113,11 @@ impl<F> Client<F> {
                     reason: close.reason,
                     by: By::Timeout,
                 });
-                self.part(shared.now + SLOW_CLOSE, shared);
+                self.take_leave(shared.now + SLOW_CLOSE);
+                self.socket.end();
+                self.link = Link::Emptying;
+                self.advance(shared);
+                self.owe_close(shared);
             }
             // Its close frame is behind what is begun.
             Link::Closing { .. } => self.part(shared.now + SLOW_CLOSE, shared),

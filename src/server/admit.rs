@@ -41,7 +41,7 @@ pub struct Newcomer<F> {
     local: Option<SocketAddr>,
     head: Vec<u8>,
     deadline: Duration,
-    _charge: Charge,
+    charge: Charge,
 }
 
 impl<F> Newcomer<F> {
@@ -205,9 +205,9 @@ impl<S: Sys> Server<S> {
             }
             let sys = &self.shared.sys;
             match sys.accept(&self.listeners[listener]) {
-                Ok(fd) => {
-                    let (remote, local) = match sys.kind(&fd) {
-                        Ok(Kind::Stream { remote, local }) => (remote, local),
+                Ok((fd, kind)) => {
+                    let (remote, local) = match kind {
+                        Kind::Stream { remote, local } => (remote, local),
                         _ => (None, None),
                     };
                     let wire = Wire::Socket(fd);
@@ -221,7 +221,7 @@ impl<S: Sys> Server<S> {
                         local,
                         head: Vec::new(),
                         deadline: self.shared.now + HEAD_TIMEOUT,
-                        _charge: charge,
+                        charge,
                     }));
                     self.hear_newcomer(self.newcomers.len() - 1);
                 }
@@ -260,6 +260,8 @@ impl<S: Sys> Server<S> {
         let Some(mut newcomer) = self.newcomers[i].take() else {
             return;
         };
+        // What it was charged is there for the connection it becomes.
+        drop(newcomer.charge);
         self.admit(Arrival {
             wire: newcomer.wire,
             route,
@@ -364,6 +366,10 @@ impl<S: Sys> Server<S> {
         match refusal.cause {
             // The owner's to mend.
             "host" => warn!("{remote}: {}", refusal.text),
+            // Once: any page anywhere can cause it.
+            "origin" if shared.counters.refusals.get("origin") == Some(&1) => {
+                warn!("{remote}: {} (further ones are not warnings)", refusal.text);
+            }
             _ => info!("{remote}: {}", refusal.text),
         }
         let mut queue = Queue::new(0);

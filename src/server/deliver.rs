@@ -215,13 +215,14 @@ impl<S: Sys> Server<S> {
         meant
     }
 
-    /// Memory for what goes out. Where there is none, whoever has not read what it was sent
-    /// is in the way.
+    /// Memory for what goes out. Where there is none, whoever is sent most and has not read
+    /// it is in the way.
     pub(super) fn charge_outbound(&mut self, bytes: usize) -> Option<Charge> {
         let charge = self.shared.memory.outbound(bytes + FRAME_CHARGE);
         if charge.is_none() {
-            let behind = self.clients.iter().filter(|(_, client)| client.is_behind());
-            self.in_the_way.extend(behind.map(|(&number, _)| number));
+            let behind = self.clients.iter().filter(|(_, c)| c.queued() > 0);
+            let most = behind.max_by_key(|(_, client)| client.queued());
+            self.in_the_way.extend(most.map(|(&number, _)| number));
         }
         charge
     }

@@ -76,22 +76,22 @@ impl<S: Sys> Server<S> {
             self.out_of_means = false;
             let (number, kind) = (job.client.number, job.kind);
             let output = job.finish(&self.shared.sys, &mut self.shared.scratch[..]);
-            let outcome = output.and_then(|o| Reply::parse(o).map_err(Fault::Malformed));
-            self.event_done(number, kind, outcome);
+            self.event_done(number, kind, output);
         }
     }
 
-    pub(super) fn event_done(&mut self, number: u64, kind: Kind, outcome: Result<Reply, Fault>) {
+    /// `output`: what its program printed.
+    pub(super) fn event_done(&mut self, number: u64, kind: Kind, output: Result<Vec<u8>, Fault>) {
         if let Some(client) = self.clients.get_mut(&number) {
             client.replying();
         }
         let mark = self.outbox.mark(&self.shared.sys);
-        let body = outcome.as_ref().map_or(0, Reply::body_len);
+        let size = output.as_ref().map_or(0, Vec::len);
         let stage = Stage::Behind {
             mark,
-            outcome,
+            outcome: output.and_then(|output| Reply::parse(output).map_err(Fault::Malformed)),
             // It leaves room for the outbox lines that come before it.
-            payment: self.shared.memory.inbound(body + FRAME_CHARGE),
+            payment: self.shared.memory.inbound(size + FRAME_CHARGE),
         };
         self.answers.push(Answering {
             number,

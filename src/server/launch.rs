@@ -13,16 +13,17 @@ impl<S: Sys> Server<S> {
     /// holds all slots but one at most, even while nobody else waits: a hung one would
     /// still hold the last when somebody does.
     ///
-    /// True: one could not be started, and its event has ended.
+    /// True: others may go on. One could not be started and its event has ended, or one has
+    /// taken its payload at once and so given memory back.
     pub(super) fn launch(&mut self) -> bool {
-        let answers = self.answers.len();
+        let (answers, memory) = (self.answers.len(), self.shared.memory.used());
         while !self.out_of_means && self.slots().count() < self.shared.config.jobs {
             let Some((number, ticket)) = self.next_event() else {
                 break;
             };
             self.start(number, ticket);
         }
-        self.answers.len() != answers
+        self.answers.len() != answers || self.shared.memory.used() < memory
     }
 
     /// The programs that hold a slot each: by a job, or by a reply whose output is not part
@@ -73,7 +74,8 @@ impl<S: Sys> Server<S> {
                 return;
             }
             Err(e) => {
-                return self.event_done(number, kind, Err(Fault::Launch(e.to_string())));
+                let fault = Fault::Launch(e.to_string());
+                return self.event_done(number, kind, Err(fault));
             }
         };
         let payload = match task {

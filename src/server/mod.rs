@@ -118,11 +118,13 @@ impl<S: Sys> Server<S> {
         let mut ready = Vec::new();
         while !self.ended() {
             let watched = self.build_poll_set();
-            let deadline = self.deadline();
+            let due = self.next_due();
+            let deadline = due.into_iter().chain(self.status.due()).min();
             let signals = self.shared.sys.wait(deadline, &mut ready);
             let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
             self.shared.now = self.shared.sys.now();
-            let active = !ready.is_empty() || signals.child;
+            let expires = due.is_some_and(|at| at <= self.shared.now);
+            let active = !ready.is_empty() || signals.child || expires;
 
             for ready in ready.drain(..) {
                 self.dispatch(watched[ready.token], ready);
@@ -193,8 +195,9 @@ impl<S: Sys> Server<S> {
         watched
     }
 
-    /// The next moment at which something is due without anything happening.
-    fn deadline(&self) -> Option<Duration> {
+    /// The next moment at which something is due without anything happening, beside
+    /// status.json.
+    fn next_due(&self) -> Option<Duration> {
         let config = &self.shared.config;
         let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
         let clients = self
@@ -210,7 +213,6 @@ impl<S: Sys> Server<S> {
             .chain(jobs)
             .chain(paused)
             .chain(self.stopping)
-            .chain(self.status.due())
             .min()
     }
 

@@ -7,6 +7,7 @@ use crate::logging;
 use crate::rundir::RunDir;
 use crate::sys::{Address, FileType, Sys, write_all};
 use log::{info, warn};
+use std::io::ErrorKind;
 
 /// Serves until SIGTERM. The error is one line: why the daemon could not start, or go on.
 pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
@@ -14,7 +15,12 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     match sys.stat(&config.handlers) {
         Ok(stat) if stat.file_type == FileType::Folder => {}
         Ok(_) => return Err(format!("--handlers {} is no folder", config.handlers)),
-        Err(e) => return Err(format!("--handlers {}: {e}", config.handlers)),
+        Err(e) => {
+            let why = format!("--handlers {}: {e}", config.handlers);
+            return Err(format!(
+                "{why} (name the folder that holds your event programs)"
+            ));
+        }
     }
     // Before anything of ours could be opened there.
     let ready = match config.ready_fd {
@@ -28,11 +34,12 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
     run.make(&sys, owner)?;
+    // Before its addresses are found in use.
+    run.check_free(&sys)?;
     // Ports below 1024 are root's, and so may be a socket's folder. The run folder is not: a
     // root who worked in there would follow whatever links USER has laid.
-    let inside = format!("{}/", run.path());
     let (users, roots): (Vec<_>, Vec<_>) = (config.listen.iter())
-        .partition(|address| matches!(address, Address::Unix(path) if path.starts_with(&inside)));
+        .partition(|address| matches!(address, Address::Unix(path) if run.holds(&sys, path)));
     let mut listeners = Vec::new();
     for address in roots {
         listeners.push(listen(&sys, address, owner)?);
@@ -116,10 +123,15 @@ fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String>
 }
 
 fn listen<S: Sys>(sys: &S, address: &Address, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
-    let fail = |e| format!("--listen {address}: {e}");
+    let fail = |e: std::io::Error| match e.kind() {
+        ErrorKind::AddrInUse => format!(
+            "--listen {address}: {e} (stop whoever listens there, or choose another address)"
+        ),
+        _ => format!("--listen {address}: {e}"),
+    };
     let listener = sys.listen(address).map_err(fail)?;
-    if let Address::Unix(path) = address {
-        sys.set_access(path, owner, 0o660).map_err(fail)?;
+    if let (Address::Unix(path), Some(owner)) = (address, owner) {
+        sys.give(path, owner).map_err(fail)?;
     }
     Ok(listener)
 }

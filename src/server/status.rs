@@ -48,8 +48,10 @@ impl<S: Sys> Server<S> {
         let text = self.status_json();
         let written = sys
             .open(&new, Open::Create(0o640))
-            .and_then(|file| write_all(sys, &file, text.as_bytes()))
-            .and_then(|()| sys.set_access(&new, None, 0o640))
+            .and_then(|file| {
+                sys.set_access(&file, None, 0o640)?;
+                write_all(sys, &file, text.as_bytes())
+            })
             .and_then(|()| sys.rename(&new, &path));
         if let Err(e) = written {
             error!("{path}: {e}");

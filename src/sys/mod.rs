@@ -74,16 +74,17 @@ pub trait Sys {
 
     // ---- Sockets
 
-    /// recv(2) that does not block even where another process made the socket blocking, as
-    /// whoever handed it over can. 0 is the end.
-    fn recv(&self, socket: &Self::Fd, buf: &mut [u8]) -> io::Result<usize>;
-    /// send(2), likewise.
-    fn send(&self, socket: &Self::Fd, bytes: &[u8]) -> io::Result<usize>;
-    /// A listening stream socket. A socket in the file system at which nobody listens any
-    /// more is replaced; anything else there is AddrInUse.
+    /// recv(2), or read(2) of a pipe, that does not block even where another process made the
+    /// socket or pipe blocking, as whoever handed it over can. 0 is the end.
+    fn recv(&self, fd: &Self::Fd, buf: &mut [u8]) -> io::Result<usize>;
+    /// send(2), or write(2) of at most PIPE_BUF bytes to a pipe, likewise.
+    fn send(&self, fd: &Self::Fd, bytes: &[u8]) -> io::Result<usize>;
+    /// A listening stream socket; mode 0660 from birth in the file system. A socket there at
+    /// which nobody listens any more is replaced; anything else there is AddrInUse.
     fn listen(&self, address: &Address) -> io::Result<Self::Fd>;
-    /// The next connection of a listening socket.
-    fn accept(&self, listener: &Self::Fd) -> io::Result<Self::Fd>;
+    /// The next connection of a listening socket, fit for the loop, and what it is:
+    /// [`Kind::Stream`].
+    fn accept(&self, listener: &Self::Fd) -> io::Result<(Self::Fd, Kind)>;
     /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is: a
     /// stream socket or pipe is non-blocking then, whoever else has it open. A TCP socket
     /// gets TCP_NODELAY.
@@ -95,7 +96,8 @@ pub trait Sys {
     /// Before a socket is closed: sees to it that close(2) does not wait, whatever the sender
     /// of a hand-off has set (SO_LINGER). `reset`: what the peer has not taken is thrown away.
     fn before_close(&self, socket: &Self::Fd, reset: bool);
-    /// The datagram socket that hand-off records arrive at; nothing may stand at `path`.
+    /// The datagram socket that hand-off records arrive at, mode 0660; nothing may stand at
+    /// `path`.
     fn bind_handoff(&self, path: &str) -> io::Result<Self::Fd>;
     /// The next hand-off record. The descriptors come close-on-exec.
     fn receive_handoff(&self, socket: &Self::Fd, buf: &mut [u8]) -> io::Result<Datagram<Self::Fd>>;
@@ -119,8 +121,11 @@ pub trait Sys {
     fn make_dir(&self, path: &str) -> io::Result<()>;
     /// mkfifo(3), mode 0600.
     fn make_fifo(&self, path: &str) -> io::Result<()>;
-    /// lchown (if an owner is given), then chmod: the mode holds whatever the umask.
-    fn set_access(&self, path: &str, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()>;
+    /// fchown (if an owner is given), then fchmod: the mode holds whatever the umask. By
+    /// descriptor, as a name may meanwhile have become a link.
+    fn set_access(&self, fd: &Self::Fd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()>;
+    /// lchown(2), for a socket: it can't be opened.
+    fn give(&self, path: &str, owner: (u32, u32)) -> io::Result<()>;
     /// unlink(2).
     fn unlink(&self, path: &str) -> io::Result<()>;
     /// rename(2).
@@ -206,7 +211,7 @@ pub struct Signals {
 pub enum Address {
     /// TCP.
     Tcp(SocketAddr),
-    /// A stream socket in the file system; mode 0660.
+    /// A stream socket in the file system.
     Unix(String),
 }
 
@@ -287,6 +292,8 @@ pub struct Stat {
 pub enum Open {
     /// Read, following no link at the last name and blocking on nothing.
     Read,
+    /// A folder, and no link to one.
+    Folder,
     /// A FIFO for both, so that it has no end while its writers come and go.
     Fifo,
     /// A FIFO to write, blocking writes; NotConnected where nobody reads.

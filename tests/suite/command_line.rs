@@ -121,7 +121,8 @@ fn folders_that_cannot_be_used_end_the_start() {
     for (args, why) in [
         (
             "--handlers {}/nowhere",
-            "--handlers {}/nowhere: No such file or directory (os error 2)",
+            "--handlers {}/nowhere: No such file or directory (os error 2) \
+             (name the folder that holds your event programs)",
         ),
         (
             "--handlers {}/handlers/act",
@@ -129,7 +130,8 @@ fn folders_that_cannot_be_used_end_the_start() {
         ),
         (
             "--handlers {}/handlers/act/deep",
-            "--handlers {}/handlers/act/deep: Not a directory (os error 20)",
+            "--handlers {}/handlers/act/deep: Not a directory (os error 20) \
+             (name the folder that holds your event programs)",
         ),
         (
             "--run {}/handlers/act",

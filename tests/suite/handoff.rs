@@ -1,13 +1,14 @@
 //! Hand-off records: what the daemon takes, what it refuses, what of it programs see.
 
-use crate::harness::{Daemon, Ws, masked, read_answer, record, tcp_pair, wait_for};
+use crate::harness::{Daemon, Start, Ws, masked, read_answer, record, tcp_pair, wait_for};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket, socketpair};
 use nix::unistd::{getuid, pipe};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write, read_to_string};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
@@ -288,13 +289,20 @@ fn shell_functions_and_a_poisoned_environment_stop_at_the_hand_off() {
     assert!(!env.contains("evil"), "{env}");
 }
 
-/// The two pipes of lighttpd's cgi.upgrade: to the hand-off program, from it.
-fn pipes(daemon: &Daemon) -> (File, File) {
+/// The two pipes of lighttpd's cgi.upgrade: to the hand-off program, from it; and the ends
+/// that the daemon has, as whoever handed them over still has them.
+fn shared_pipes(daemon: &Daemon) -> (File, File, [OwnedFd; 2]) {
     let ((stdin, to), (from, stdout)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
+    let kept = [&stdin, &stdout].map(|fd| fd.try_clone().expect("dup"));
     let mut nph = daemon.nph("nph-ws", &ACT);
     nph.stdin(stdin).stdout(Stdio::from(stdout));
     assert!(nph.status().expect("run").success());
-    (to.into(), from.into())
+    (to.into(), from.into(), kept)
+}
+
+fn pipes(daemon: &Daemon) -> (File, File) {
+    let (to, from, _) = shared_pipes(daemon);
+    (to, from)
 }
 
 /// Reads a short unmasked text frame.
@@ -331,6 +339,38 @@ fn two_pipes_carry_both_ways() {
             .iter()
             .any(|line| line.ends_with(" 0 1000 client "))
     );
+}
+
+/// Whoever handed pipes over still has them, and can make them blocking. The daemon opens
+/// them anew; as another user it may not, and has to look before each call.
+#[test]
+fn pipes_that_are_made_blocking_stop_nobody() {
+    let as_another_user = getuid().is_root().then_some("--user nobody");
+    for user in ["", as_another_user.unwrap_or_default()] {
+        let folder = Start::folder();
+        for (name, mode) in [("", 0o755), ("handlers", 0o777)] {
+            let mode = Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path().join(name), mode).expect("chmod");
+        }
+        let args = format!("--slow-timeout 1 --queue 4096 {user}");
+        let mut daemon = Start::default().args(&args).again_in(folder).ready();
+        let mut bystander = daemon.connect("/act2");
+        let (mut to, mut from, ours) = shared_pipes(&daemon);
+        assert_eq!(read_answer(&mut from).status, 101);
+        for fd in ours {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).expect("F_SETFL");
+        }
+        // Reading: after a message the daemon looks for more.
+        to.write_all(&masked(0x81, b"out \\none")).expect("write");
+        assert_eq!(frame(&mut from), "one");
+        bystander.works();
+        // Writing: more than the pipe holds.
+        for _ in 0..40 {
+            daemon.outbox(format!("text /act {}", "x".repeat(4000)));
+        }
+        daemon.expect("too slow a reader, closed with 1013");
+        bystander.works();
+    }
 }
 
 #[test]

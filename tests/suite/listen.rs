@@ -287,6 +287,9 @@ fn a_stale_socket_is_replaced() {
     upgrade(daemon.unix("ws.sock"), &request("/act", "")).works();
 }
 
+const IN_USE: &str = "Address already in use (os error 98) \
+    (stop whoever listens there, or choose another address)";
+
 #[test]
 fn a_socket_that_somebody_listens_at_is_left_alone() {
     let folder = Start::folder();
@@ -296,9 +299,7 @@ fn a_socket_that_somebody_listens_at_is_left_alone() {
     assert_eq!(code, 111);
     let path = path.display();
     assert!(
-        said.ends_with(&format!(
-            "ws2cgi: --listen unix:{path}: Address already in use (os error 98)\n"
-        )),
+        said.ends_with(&format!("ws2cgi: --listen unix:{path}: {IN_USE}\n")),
         "{said}"
     );
     drop(live);
@@ -309,15 +310,12 @@ fn an_address_that_cannot_be_had_ends_the_start() {
     let live = TcpListener::bind("127.0.0.1:0").expect("bind");
     let taken = live.local_addr().expect("address").to_string();
     for (address, why) in [
-        (&*taken, "Address already in use (os error 98)"),
+        (&*taken, IN_USE),
         (
             "192.0.2.1:8000",
             "Cannot assign requested address (os error 99)",
         ),
-        (
-            "unix:{}/handlers/act",
-            "Address already in use (os error 98)",
-        ),
+        ("unix:{}/handlers/act", IN_USE),
         (
             "unix:{}/nowhere/ws.sock",
             "No such file or directory (os error 2)",

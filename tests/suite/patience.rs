@@ -1,6 +1,7 @@
 //! Clients that do not read, and clients that do not answer.
 
-use crate::harness::{Daemon, Start, Ws};
+use crate::harness::{Daemon, Start, Ws, masked};
+use std::io::Write;
 use std::thread::JoinHandle;
 use tungstenite::Message;
 
@@ -94,6 +95,39 @@ fn a_client_that_stops_reading_is_closed_with_1013_and_the_others_get_everything
     // Nothing is dropped in silence.
     assert_eq!(daemon.number("/messages/dropped") as usize, count - seen);
     assert_eq!(daemon.number("/messages/queued") as usize, 2 * count + 2);
+}
+
+#[test]
+fn what_a_slow_client_has_already_said_is_still_run() {
+    let mut daemon = start("--slow-timeout 1");
+    let mut slow = idle_reader(&daemon);
+    let id = daemon.status()["connections"][0]["id"].to_string();
+    let id = id.trim_matches('"').to_owned();
+    // One segment, so that all of it is read at once; the second and third wait their turn.
+    let texts: [&[u8]; 3] = [b"until go", b"two", b"three"];
+    let segment = texts.map(|text| masked(0x81, text)).concat();
+    slow.stream().write_all(&segment).expect("write");
+    daemon.event(&format!("message {id} 8"));
+    fill(&daemon);
+    // What the kernel still takes, and then one that has to wait.
+    for n in 0..5 {
+        daemon.outbox(format!("text @r {}", line(n)));
+    }
+    daemon.expect(&format!("WARN {id}: too slow a reader, closed with 1013"));
+    daemon.let_go("go");
+    daemon.event(&format!("done close {id}"));
+    let of_it = |line: &String| line.contains(&id) && !line.starts_with("done");
+    let events: Vec<_> = daemon.events().into_iter().filter(of_it).collect();
+    let expected = [
+        format!("open {id} 0 - - -"),
+        format!("message {id} 8 - - -"),
+        format!("message {id} 3 - - -"),
+        format!("message {id} 5 - - -"),
+        format!("close {id} 0 1013 timeout too slow"),
+    ];
+    assert_eq!(events, expected);
+    // "two" and "three" are no scripts.
+    daemon.quiet();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::harness::{Daemon, Server, compile, peer};
 use std::os::unix::fs::symlink;
 
 /// A case of tests/peers/peer.py, by boa, by lighttpd and by `--listen`.
-fn every_way(case: &str, program: &str) {
+fn every_way(case: &str, program: &str) -> Daemon {
     let args = "--listen 127.0.0.1:0 --max-message 70000 --max-reply 70000";
     let daemon = Daemon::with(args);
     symlink(compile("cgi-bin/echo.c"), daemon.path("handlers/echo")).expect("echo");
@@ -17,6 +17,7 @@ fn every_way(case: &str, program: &str) {
         peer(case, &url, None);
         daemon.until_empty();
     }
+    daemon
 }
 
 #[test]
@@ -61,7 +62,8 @@ fn a_subprotocol_is_agreed_on() {
 
 #[test]
 fn a_foreign_page_is_refused() {
-    every_way("foreign", "echo");
+    let mut daemon = every_way("foreign", "echo");
+    daemon.expect("WARN 127.0.0.1: 403: a page of ");
 }
 
 #[test]

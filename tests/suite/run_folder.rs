@@ -153,6 +153,18 @@ fn a_second_daemon_is_told_of_the_first() {
             "ws2cgi: another ws2cgi, pid {pid}, serves {run}; stop it, or choose another --run\n"
         )
     );
+    // Also where its address would be found in use first.
+    let other = Start::default().args("--listen 127.0.0.1:0").ready();
+    let taken = format!(
+        "--run {} --listen 127.0.0.1:{}",
+        other.path("run").display(),
+        other.port("tcp")
+    );
+    let (code, said) = Start::default().args(&taken).fails();
+    assert_eq!(code, 111);
+    let told = format!("another ws2cgi, pid {}, serves", other.pid());
+    assert!(said.contains(&told), "{said}");
+    other.connect("/act").works();
     // And has not harmed it.
     let id = ws.id();
     daemon.outbox(format!("text {id} hello"));

@@ -199,10 +199,9 @@ pub fn kill(pid: u32, signal: Kill) {
     let pid = pid as libc::pid_t;
     // SAFETY: plain system calls; the group's number is our child's, not yet reaped.
     unsafe {
-        // No such group: the program has moved itself to another one.
-        if libc::kill(-pid, signal) < 0 {
-            libc::kill(pid, signal);
-        }
+        libc::kill(-pid, signal);
+        // It may have moved itself to another group, and left others in this one.
+        libc::kill(pid, signal);
     }
 }
 

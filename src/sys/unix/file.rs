@@ -49,21 +49,28 @@ pub fn make_fifo(path: &str) -> io::Result<()> {
     Ok(nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?)
 }
 
-pub fn set_access(path: &str, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-    let path = c_path(path)?;
+pub fn set_access(fd: &OwnedFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
     if let Some((uid, gid)) = owner {
-        // SAFETY: a NUL-terminated path.
-        check(unsafe { libc::lchown(path.as_ptr(), uid, gid) })?;
+        // SAFETY: a live descriptor.
+        check(unsafe { libc::fchown(fd, uid, gid) })?;
     }
     // After the owner: chown clears the set-id bits.
+    // SAFETY: a live descriptor.
+    check(unsafe { libc::fchmod(fd, mode as libc::mode_t) })
+}
+
+pub fn give(path: &str, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let path = c_path(path)?;
     // SAFETY: a NUL-terminated path.
-    check(unsafe { libc::chmod(path.as_ptr(), mode as libc::mode_t) })
+    check(unsafe { libc::lchown(path.as_ptr(), uid, gid) })
 }
 
 pub fn open(path: &str, how: Open) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let (flags, mode) = match how {
         Open::Read => (libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0),
+        Open::Folder => (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0),
         Open::Fifo => (libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK, 0),
         Open::FifoWriter => (libc::O_WRONLY | libc::O_NONBLOCK, 0),
         Open::Create(mode) => (

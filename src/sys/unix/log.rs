@@ -1,7 +1,9 @@
 //! Log lines on stderr, never blocking.
 
+use super::wait;
 use nix::libc;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Writes a whole line to stderr, or nothing: a stderr that nobody reads must not stop
 /// the daemon.
@@ -16,23 +18,23 @@ pub fn write(line: &[u8]) -> bool {
         return sent == len as isize;
     }
     // Where it is still everyone's: a pipe is writable when PIPE_BUF bytes fit.
-    let mut poll = libc::pollfd {
-        fd,
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    let no_time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: one pollfd, one timespec, alive for the call.
-    let ready = unsafe { libc::ppoll(&mut poll, 1, &no_time, core::ptr::null()) };
-    if ready != 1 || poll.revents & libc::POLLOUT == 0 {
+    let ready = wait::look(fd, libc::POLLOUT);
+    if !ready.is_ok_and(|events| events & libc::POLLOUT != 0) {
         return false;
     }
-    // SAFETY: the slice is alive for the call.
-    let written = unsafe { libc::write(fd, bytes, len) };
+    // A terminal may have taken a part of the line before.
+    static TORN: AtomicBool = AtomicBool::new(false);
+    if TORN.load(Relaxed) && put(fd, b"\n") != 1 {
+        return false;
+    }
+    let written = put(fd, line);
+    TORN.store(written > 0 && written < len as isize, Relaxed);
     written == len as isize
+}
+
+fn put(fd: libc::c_int, bytes: &[u8]) -> isize {
+    // SAFETY: the slice is alive for the call.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }
 }
 
 /// A terminal or pipe opened anew, so that it never blocks us, and goes on blocking those

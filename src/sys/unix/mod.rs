@@ -185,14 +185,14 @@ impl Sys for Unix {
     fn listen(&self, address: &Address) -> io::Result<OwnedFd> {
         socket::listen(address)
     }
-    fn accept(&self, listener: &OwnedFd) -> io::Result<OwnedFd> {
+    fn accept(&self, listener: &OwnedFd) -> io::Result<(OwnedFd, Kind)> {
         socket::accept(listener)
     }
-    fn recv(&self, socket: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
-        socket::recv(socket, buf)
+    fn recv(&self, fd: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
+        socket::recv(fd, buf)
     }
-    fn send(&self, socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
-        socket::send(socket, bytes)
+    fn send(&self, fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+        socket::send(fd, bytes)
     }
     fn adopt(&self, fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
         socket::adopt(fd)
@@ -237,8 +237,11 @@ impl Sys for Unix {
     fn make_fifo(&self, path: &str) -> io::Result<()> {
         file::make_fifo(path)
     }
-    fn set_access(&self, path: &str, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
-        file::set_access(path, owner, mode)
+    fn set_access(&self, fd: &OwnedFd, owner: Option<(u32, u32)>, mode: u32) -> io::Result<()> {
+        file::set_access(fd, owner, mode)
+    }
+    fn give(&self, path: &str, owner: (u32, u32)) -> io::Result<()> {
+        file::give(path, owner)
     }
     fn unlink(&self, path: &str) -> io::Result<()> {
         Ok(nix::unistd::unlink(path)?)

@@ -2,14 +2,16 @@
 
 use super::super::{Address, Datagram, FileType, Kind};
 use super::{check, owned};
-use crate::limits::HANDOFF_DESCRIPTORS;
+use crate::limits::{HANDOFF_DESCRIPTORS, PIPE_BUF};
 use core::net::SocketAddr;
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, UnixAddr, setsockopt,
     sockopt,
 };
+use nix::sys::stat::Mode;
 use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -38,12 +40,20 @@ pub fn listen(address: &Address) -> io::Result<OwnedFd> {
             if abandoned(path, &name)? {
                 nix::unistd::unlink(path.as_str())?;
             }
-            nix::sys::socket::bind(fd.as_raw_fd(), &name)?;
+            bind_in_file_system(&fd, &name)?;
             fd
         }
     };
     nix::sys::socket::listen(&listener, Backlog::new(64)?)?;
     Ok(listener)
+}
+
+/// Mode 0660 from the moment it is there.
+fn bind_in_file_system(socket: &OwnedFd, name: &UnixAddr) -> io::Result<()> {
+    let before = nix::sys::stat::umask(Mode::from_bits_truncate(0o117));
+    let bound = nix::sys::socket::bind(socket.as_raw_fd(), name);
+    nix::sys::stat::umask(before);
+    Ok(bound?)
 }
 
 /// Whether a socket is there that nobody listens at any more.
@@ -54,14 +64,14 @@ fn abandoned(path: &str, name: &UnixAddr) -> io::Result<bool> {
     }
     let probe = socket(AddressFamily::Unix, SockType::Stream)?;
     let answer = nix::sys::socket::connect(probe.as_raw_fd(), name);
-    Ok(answer == Err(nix::errno::Errno::ECONNREFUSED))
+    Ok(answer == Err(Errno::ECONNREFUSED))
 }
 
-pub fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+pub fn accept(listener: &OwnedFd) -> io::Result<(OwnedFd, Kind)> {
     // Two calls more than accept4, which old kernels and Blackfin's do not have.
     let fd = owned(nix::sys::socket::accept(listener.as_raw_fd())?)?;
     match adopt(fd)? {
-        (fd, Kind::Stream { .. }) => Ok(fd),
+        (fd, kind @ Kind::Stream { .. }) => Ok((fd, kind)),
         // Its peer has reset it already.
         _ => Err(io::ErrorKind::ConnectionAborted.into()),
     }
@@ -93,28 +103,46 @@ fn non_blocking(fd: &OwnedFd) -> io::Result<()> {
 }
 
 /// The same pipe, opened anew, so that nobody else can make it blocking. Where that is
-/// not allowed (another user's pipe, no /proc), it stays shared with who handed it over.
+/// not allowed (another user's pipe, no /proc), it stays shared with who handed it over, and
+/// only the look before each call keeps us from blocking.
 fn own_pipe(fd: OwnedFd) -> io::Result<OwnedFd> {
     let mode = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
     let flags = mode | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    match nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()) {
+    match nix::fcntl::open(path.as_str(), flags, Mode::empty()) {
         Ok(own) => Ok(own),
         Err(_) => non_blocking(&fd).map(|()| fd),
     }
 }
 
-pub fn recv(socket: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
-    Ok(nix::sys::socket::recv(
-        socket.as_raw_fd(),
-        buf,
-        MsgFlags::MSG_DONTWAIT,
-    )?)
+pub fn recv(fd: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
+    match nix::sys::socket::recv(fd.as_raw_fd(), buf, MsgFlags::MSG_DONTWAIT) {
+        Err(Errno::ENOTSOCK) => {
+            ready_now(fd, libc::POLLIN)?;
+            Ok(nix::unistd::read(fd, buf)?)
+        }
+        result => Ok(result?),
+    }
 }
 
-pub fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    Ok(nix::sys::socket::send(socket.as_raw_fd(), bytes, flags)?)
+    match nix::sys::socket::send(fd.as_raw_fd(), bytes, flags) {
+        Err(Errno::ENOTSOCK) => {
+            ready_now(fd, libc::POLLOUT)?;
+            // A pipe that is writable has room for that much.
+            Ok(nix::unistd::write(fd, &bytes[..bytes.len().min(PIPE_BUF)])?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// WouldBlock where a call would wait.
+fn ready_now(fd: &OwnedFd, events: libc::c_short) -> io::Result<()> {
+    match super::wait::look(fd.as_raw_fd(), events)? {
+        0 => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(()),
+    }
 }
 
 pub fn kind(fd: &OwnedFd) -> io::Result<Kind> {
@@ -178,7 +206,7 @@ pub fn before_close(socket: &OwnedFd, reset: bool) {
 pub fn bind_handoff(path: &str) -> io::Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Datagram)?;
     setsockopt(&fd, sockopt::PassCred, &true)?;
-    nix::sys::socket::bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    bind_in_file_system(&fd, &UnixAddr::new(path)?)?;
     Ok(fd)
 }
 

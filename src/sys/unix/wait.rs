@@ -50,6 +50,22 @@ fn pending() -> bool {
     }
 }
 
+/// What of `events`, and of errors, is there now (poll(2)).
+pub fn look(fd: libc::c_int, events: libc::c_short) -> io::Result<libc::c_short> {
+    let mut polled = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let no_time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: one pollfd, one timespec, alive for the call.
+    check(unsafe { libc::ppoll(&mut polled, 1, &no_time, core::ptr::null()) })?;
+    Ok(polled.revents)
+}
+
 fn pause() {
     let time = libc::timespec {
         tv_sec: 0,
