@@ -182,7 +182,13 @@ fn the_demo_says_what_is_missing() {
 
 #[test]
 fn every_script_is_a_shell_script() {
-    for script in ["board/demo", "board/init.d/ws2cgi", "tests/install"] {
+    for script in [
+        "board/demo",
+        "board/init.d/ws2cgi",
+        "board/openwrt/ws2cgi/files/ws2cgi.init",
+        "board/uclinux/rc",
+        "tests/install",
+    ] {
         for words in SHELLS {
             run_ok(shell(words).arg("-n").arg(project(script)));
         }

@@ -27,6 +27,7 @@ mod nph;
 mod opening;
 mod order;
 mod outbox;
+mod packages;
 mod patience;
 mod peers;
 mod pipes;
