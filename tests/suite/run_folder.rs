@@ -174,8 +174,8 @@ fn a_second_daemon_is_told_of_the_first() {
 
 #[test]
 fn nor_does_one_start_while_the_first_shuts_down() {
-    let mut daemon = Daemon::with("--event-timeout 1 --slow-timeout 0");
-    let mut ws = daemon.connect("/act?close=hang");
+    let mut daemon = Daemon::start();
+    let mut ws = daemon.connect("/act?close=until go");
     daemon.signal("TERM");
     assert_eq!(ws.closed().0, 1001);
     daemon.event("close ");
@@ -186,8 +186,8 @@ fn nor_does_one_start_while_the_first_shuts_down() {
         said.contains(&format!("pid {}, serves {run};", daemon.pid())),
         "{said}"
     );
+    daemon.let_go("go");
     assert_eq!(daemon.wait().code(), Some(0));
-    daemon.quiet();
 }
 
 #[test]
