@@ -72,7 +72,7 @@ fn programs_learn_what_boa_says_of_a_request() {
 
 #[test]
 fn the_blocking_socket_that_boa_leaves_never_blocks_the_daemon() {
-    let mut daemon = Daemon::with("--slow-timeout 1 --event-timeout 2");
+    let mut daemon = Daemon::with("--slow-timeout 1 --event-timeout 60");
     let servers = Server::rc21(&daemon);
     for (i, boa) in servers.iter().enumerate() {
         let mut other = boa.ws(WS);

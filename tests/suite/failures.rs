@@ -132,7 +132,7 @@ fn close_on_error_closes_with_1011() {
 
 #[test]
 fn a_hanging_open_is_a_504() {
-    let (mut daemon, mut bystander) = with_bystander("--event-timeout 2 --slow-timeout 1");
+    let (mut daemon, mut bystander) = with_bystander("--event-timeout 5 --slow-timeout 1");
     for script in ["hang", "deaf;hang", "child hang;hang"] {
         let answer = read_answer(&mut daemon.raw(&format!("/act?open={script}"), &[]));
         assert_eq!(answer.status, 504, "{script}");
@@ -150,7 +150,7 @@ fn a_hanging_message_fails_and_its_whole_group_is_killed() {
         "deaf;pid a;hang",
         "child deaf+pid b+hang;until b;pid a;hang",
     ] {
-        let (mut daemon, mut bystander) = with_bystander("--event-timeout 2 --slow-timeout 1");
+        let (mut daemon, mut bystander) = with_bystander("--event-timeout 5 --slow-timeout 1");
         let mut ws = daemon.connect("/act");
         let id = ws.id();
         ws.send(script);
@@ -173,7 +173,7 @@ fn a_hanging_message_fails_and_its_whole_group_is_killed() {
 
 #[test]
 fn a_hanging_close_fails_and_its_connection_is_gone() {
-    let (mut daemon, mut bystander) = with_bystander("--event-timeout 2 --slow-timeout 1");
+    let (mut daemon, mut bystander) = with_bystander("--event-timeout 5 --slow-timeout 1");
     let mut ws = daemon.connect("/act?close=hang");
     let id = ws.id();
     ws.close(1000, "");

@@ -95,7 +95,7 @@ fn children_even_dead(daemon: &Daemon) -> Vec<u32> {
 
 #[test]
 fn zombies_are_always_reaped() {
-    let mut daemon = Daemon::with("--event-timeout 2 --slow-timeout 1");
+    let mut daemon = Daemon::with("--event-timeout 5 --slow-timeout 1");
     let mut all: Vec<Ws> = ["/act", "/act2", "/deep/act"]
         .map(|r| daemon.connect(r))
         .into();
