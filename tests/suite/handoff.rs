@@ -294,10 +294,14 @@ fn shell_functions_and_a_poisoned_environment_stop_at_the_hand_off() {
 fn shared_pipes(daemon: &Daemon) -> (File, File, [OwnedFd; 2]) {
     let ((stdin, to), (from, stdout)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
     let kept = [&stdin, &stdout].map(|fd| fd.try_clone().expect("dup"));
+    hand_over_pipes(daemon, stdin, stdout);
+    (to.into(), from.into(), kept)
+}
+
+fn hand_over_pipes(daemon: &Daemon, stdin: OwnedFd, stdout: OwnedFd) {
     let mut nph = daemon.nph("nph-ws", &ACT);
     nph.stdin(stdin).stdout(Stdio::from(stdout));
     assert!(nph.status().expect("run").success());
-    (to.into(), from.into(), kept)
 }
 
 fn pipes(daemon: &Daemon) -> (File, File) {
@@ -377,8 +381,10 @@ fn pipes_that_are_made_blocking_stop_nobody() {
 fn a_server_that_ends_stdin_at_once_is_named_in_the_log() {
     let mut daemon = Daemon::start();
     let mut bystander = daemon.connect("/act");
-    let (to, mut from) = pipes(&daemon);
+    let ((stdin, to), (from, stdout)) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
     drop(to);
+    hand_over_pipes(&daemon, stdin, stdout);
+    let mut from = File::from(from);
     assert_eq!(read_answer(&mut from).status, 101);
     daemon.expect("the web server ended its program's stdin at once: it (busybox httpd, apache)");
     daemon.status_until("/closes/1006", 1);
