@@ -2,6 +2,7 @@
 # make test   what CI runs
 # make bench  what it costs, as ratios
 # make build  the daemon and the event programs of cgi-bin/
+# make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
 # make clean
 #
 # Debian packages that these need and do not find are installed first (tests/install). Most tests
@@ -15,7 +16,12 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test bench build clean
+.PHONY: run test bench build clean native
+
+ifdef CROSS_RUST
+native:
+	@cross/native $(CROSS_RUST)
+endif
 
 run:
 	@tests/install run
