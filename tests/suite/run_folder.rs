@@ -1,6 +1,6 @@
 //! The run folder: how it is made, who owns it, what an earlier daemon or a stranger left there.
 
-use crate::harness::{Daemon, Start, wait_for};
+use crate::harness::{Daemon, Start, os_words, wait_for};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Group, User, getuid, mkfifo};
 use std::fs::{File, OpenOptions, Permissions};
@@ -298,7 +298,8 @@ fn other_things_in_the_way_end_the_start() {
         put(&path);
         let (code, said) = Start::default().again_in(folder).fails();
         let why = why.replace("{}", &path.display().to_string());
-        assert_eq!((code, said), (111, format!("ws2cgi: {why}\n")));
+        let line = os_words(&format!("ws2cgi: {why}\n"));
+        assert_eq!((code, said), (111, line));
     }
 }
 
@@ -344,6 +345,6 @@ fn a_readiness_descriptor_that_nobody_handed_over_ends_the_start() {
         let (code, said) = start.args(&format!("--ready-fd {number}")).fails();
         assert_eq!(code, 111);
         let line = format!("ws2cgi: --ready-fd {number}: Bad file descriptor (os error 9)\n");
-        assert!(said.ends_with(&line), "{said}");
+        assert!(said.ends_with(&os_words(&line)), "{said}");
     }
 }

@@ -1,6 +1,6 @@
 //! A daemon under test.
 
-use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
+use super::{PATIENCE, Ws, command, compile, os_words, tcp_pair, wait_for, ws2cgi};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use std::fs::{File, OpenOptions};
@@ -111,12 +111,13 @@ impl Start {
         daemon
     }
 
-    /// Starts a daemon that must not come up. Returns its exit code and what it said.
+    /// Starts a daemon that must not come up. Returns its exit code and what it said, by
+    /// [`os_words`].
     pub fn fails(self) -> (i32, String) {
         let mut daemon = self.launch();
         let status = daemon.wait();
         daemon.quiet();
-        (status.code().unwrap_or(-1), daemon.log())
+        (status.code().unwrap_or(-1), os_words(&daemon.log()))
     }
 
     fn launch(self) -> Daemon {
