@@ -16,6 +16,8 @@ use std::io;
 
 #[cfg(unix)]
 pub mod unix;
+#[cfg(target_family = "wasm")]
+pub mod wasm;
 
 /// Everything ws2cgi asks of an operating system.
 pub trait Sys {
