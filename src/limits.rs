@@ -88,10 +88,12 @@ pub const IDLE_BUFFER: usize = 512;
 /// What an idle connection is charged to `--memory` beside its environment: protocol
 /// buffer, one scratch of input, tables.
 pub const CONNECTION_CHARGE: usize = 6 * 1024;
-/// What a frame is charged beside its bytes: its allocations and a queue's slot.
-pub const FRAME_CHARGE: usize = 64;
-/// What a frame counts in a queue beside its bytes, so that empty messages count too.
-pub const QUEUE_SLOT: usize = 16;
+/// What a frame is charged beside its payload: its header, its two allocations and what an
+/// allocator adds to them. Its slots in queues are charged one by one.
+pub const FRAME_CHARGE: usize = 112;
+/// What a message takes in a queue beside its bytes, which it may share with other queues. It
+/// counts to `--queue` too, so that empty messages count.
+pub const QUEUE_SLOT: usize = 9 * size_of::<usize>();
 
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;

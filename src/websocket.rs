@@ -331,6 +331,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Bounds;
 
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![first];
@@ -353,7 +354,12 @@ mod tests {
 
     /// Feeds a stream in pieces and lists what comes out.
     fn run(stream: &[u8], piece: usize, bound: usize) -> (Vec<String>, Vec<u8>) {
-        let memory = Memory::new(bound, 0, 0);
+        let memory = Memory::new(Bounds {
+            all: bound,
+            set_aside: 0,
+            for_outbound: 0,
+            for_slots: 0,
+        });
         let mut socket = WebSocket::new(70_000);
         let mut queue = Queue::new(1000);
         let mut seen = Vec::new();

@@ -445,8 +445,8 @@ impl<F> Client<F> {
         }
     }
 
-    /// Adds a message to its queue.
-    pub fn push(&mut self, frame: Rc<Frame>) {
-        self.queue.push(frame);
+    /// Adds a message to its queue; `slot` charges its place there.
+    pub fn push(&mut self, frame: Rc<Frame>, slot: Charge) {
+        self.queue.push(frame, slot);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::close::By;
-use crate::limits::{FRAME_CHARGE, READS_PER_TURN};
+use crate::limits::{FRAME_CHARGE, QUEUE_SLOT, READS_PER_TURN};
 use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
 use crate::queue::Frame;
@@ -215,10 +215,14 @@ impl<S: Sys> Server<S> {
         meant
     }
 
-    /// Memory for what goes out. Where there is none, whoever is sent most and has not read
-    /// it is in the way.
+    /// Memory for what goes out.
     pub(super) fn charge_outbound(&mut self, bytes: usize) -> Option<Charge> {
         let charge = self.shared.memory.outbound(bytes + FRAME_CHARGE);
+        self.or_crowded(charge)
+    }
+
+    /// Where there is no memory, whoever is sent most and has not read it is in the way.
+    fn or_crowded(&mut self, charge: Option<Charge>) -> Option<Charge> {
         if charge.is_none() {
             let behind = self.clients.iter().filter(|(_, c)| c.queued() > 0);
             let most = behind.max_by_key(|(_, client)| client.queued());
@@ -255,6 +259,8 @@ impl<S: Sys> Server<S> {
             self.in_the_way.extend(full);
             return Err(Blocked);
         }
+        let slots = self.shared.memory.slots(meant.len() * QUEUE_SLOT);
+        let mut slots = self.or_crowded(slots).ok_or(Blocked)?;
         for number in meant {
             let Some(client) = self.clients.get_mut(&number) else {
                 continue;
@@ -263,7 +269,7 @@ impl<S: Sys> Server<S> {
                 client.close_slow(&mut self.shared);
                 self.shared.counters.messages_dropped += 1;
             } else if client.meant_by(&delivery.target) {
-                client.push(delivery.frame.clone());
+                client.push(delivery.frame.clone(), slots.split(QUEUE_SLOT));
                 self.shared.counters.messages_out += 1;
             }
         }

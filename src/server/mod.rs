@@ -82,7 +82,7 @@ impl<S: Sys> Server<S> {
         let seed = sys.seed();
         let boot = Boot(u64::from_le_bytes(core::array::from_fn(|i| seed[i])));
         let now = sys.now();
-        let memory = Memory::new(config.memory, config.set_aside(), config.for_outbound());
+        let memory = Memory::new(config.bounds());
         Server {
             status: status::Writer::new(config.status),
             shared: Shared {

@@ -6,6 +6,7 @@ use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn answer(daemon: &Daemon, url: &str) -> Answer {
     read_answer(&mut daemon.raw(url, &[]))
@@ -227,6 +228,47 @@ fn memory_that_slow_readers_hold_comes_back() {
     assert_eq!(status["outbox"]["lines"], lines);
     assert_ne!(status["messages"]["dropped"], 0);
     reader.works();
+}
+
+/// Kilobytes of the daemon's own memory.
+fn resident(daemon: &Daemon) -> u64 {
+    let kilobytes = &daemon.process("RssAnon")[0];
+    kilobytes.parse().expect("a number")
+}
+
+#[test]
+fn short_messages_to_many_who_do_not_read_stay_within_the_memory() {
+    let daemon = Daemon::with("--slow-timeout 100 --event-timeout 101");
+    let unused = daemon.number("/memory/used");
+    let url = "/act?open=head WS-Join: @r";
+    let mut idle: Vec<_> = (0..60).map(|_| daemon.narrow(url)).collect();
+    let (before, used) = (resident(&daemon), daemon.number("/memory/used"));
+    let mut fifo = daemon.writer();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The last of them are read when the members have gone.
+            for _ in 0..100 {
+                let lines = "text @r \n".repeat(400);
+                fifo.write_all(lines.as_bytes()).expect("write");
+            }
+            done.store(true, Relaxed);
+        });
+        let lines = || daemon.number("/outbox/lines");
+        let mut seen = 0;
+        wait_for("the outbox to stand", || {
+            let stands = lines() == seen && seen > 0;
+            seen = lines();
+            stands.then_some(())
+        });
+        assert!(!done.load(Relaxed), "it never stood");
+        let charged = (daemon.number("/memory/used") - used) / 1024;
+        let grown = resident(&daemon) - before;
+        // The rest is what an allocator has at hand.
+        assert!(grown < charged + 512, "{grown} KB for {charged} KB charged");
+        idle.clear();
+    });
+    daemon.status_until("/memory/used", unused);
 }
 
 #[test]
