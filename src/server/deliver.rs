@@ -1,6 +1,7 @@
 //! Messages to browsers: the outbox, and who gets what.
 
 use super::Server;
+use crate::client::Client;
 use crate::close::By;
 use crate::limits::{FRAME_CHARGE, QUEUE_SLOT, READS_PER_TURN};
 use crate::memory::Charge;
@@ -221,12 +222,15 @@ impl<S: Sys> Server<S> {
         self.or_crowded(charge)
     }
 
-    /// Where there is no memory, whoever is sent most and has not read it is in the way.
+    /// Where there is no memory, whoever is sent much and has not read it is in the way. Not
+    /// only who is sent most: of several who refill their queues in turn, each would be that
+    /// for a moment only.
     fn or_crowded(&mut self, charge: Option<Charge>) -> Option<Charge> {
         if charge.is_none() {
-            let behind = self.clients.iter().filter(|(_, c)| c.queued() > 0);
-            let most = behind.max_by_key(|(_, client)| client.queued());
-            self.in_the_way.extend(most.map(|(&number, _)| number));
+            let most = self.clients.values().map(Client::queued).max();
+            let much = most.unwrap_or_default() / 2;
+            let behind = self.clients.iter().filter(|(_, c)| c.queued() > much);
+            self.in_the_way.extend(behind.map(|(&number, _)| number));
         }
         charge
     }
