@@ -428,9 +428,9 @@ impl<F> Client<F> {
         }
     }
 
-    /// Whether its queue takes no more messages.
+    /// Whether a message for it would have to wait.
     pub fn is_full(&self) -> bool {
-        self.queue.is_full()
+        self.ending.is_none() && self.queue.is_full()
     }
 
     /// Bytes in its queue.

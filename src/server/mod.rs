@@ -262,8 +262,12 @@ impl<S: Sys> Server<S> {
             }
             settled = true;
         }
+        // Behind a line that waits there may be one for each of those who are full: the last
+        // writer must not wait for them one after the other.
+        let standing = self.outbox.wants_reading().is_none();
         for (number, client) in &mut self.clients {
-            client.held_up(self.in_the_way.contains(number), self.shared.now);
+            let others = self.in_the_way.contains(number) || standing && client.is_full();
+            client.held_up(others, self.shared.now);
         }
         settled
     }
