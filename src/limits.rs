@@ -82,6 +82,10 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// The whole of a shutdown.
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
+/// Where memory is short, a message that has been coming in for longer than this may have to
+/// give its share up to another. Whoever sends in earnest is done with one in less.
+pub const UNFINISHED: Duration = Duration::from_secs(1);
+
 /// Payloads from this size on leave their buffer behind: the protocol's own one is
 /// made anew, so that an idle connection holds no large buffer.
 pub const IDLE_BUFFER: usize = 512;

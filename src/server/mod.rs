@@ -15,7 +15,7 @@ use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::job::{Fault, Job};
-use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
+use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::Memory;
 use crate::queue::Answer;
 use crate::rundir::{Held, RunDir};
@@ -138,6 +138,7 @@ impl<S: Sys> Server<S> {
             self.expire();
             // What one of these frees another may wait for, and no descriptor would tell.
             loop {
+                self.make_room();
                 self.flush();
                 self.sweep();
                 let settled = self.settle();
@@ -270,6 +271,32 @@ impl<S: Sys> Server<S> {
             client.held_up(others, self.shared.now);
         }
         settled
+    }
+
+    /// Messages on their way in that found no memory get it from whoever has not finished his
+    /// for the longest: a few who send a little now and then must not shut out all others. Where
+    /// nobody is that late, it is the newcomer who has to go.
+    fn make_room(&mut self) {
+        let unpaid = |clients: &BTreeMap<u64, Client<_>>| {
+            let mut unpaid = clients.iter().filter(|(_, client)| client.unpaid());
+            unpaid.next().map(|(&number, _)| number)
+        };
+        while let Some(newcomer) = unpaid(&self.clients) {
+            if let Some(client) = self.clients.get_mut(&newcomer) {
+                client.resume(&mut self.shared);
+            }
+            if unpaid(&self.clients) != Some(newcomer) {
+                continue;
+            }
+            let late = self.shared.now.saturating_sub(UNFINISHED);
+            let begun = |(&n, client): (&u64, &Client<_>)| Some((client.unfinished()?, n));
+            let first = self.clients.iter().filter_map(begun).min();
+            let loser = first.filter(|(since, _)| *since <= late);
+            let loser = loser.map_or(newcomer, |(_, number)| number);
+            if let Some(client) = self.clients.get_mut(&loser) {
+                client.give_way(&mut self.shared);
+            }
+        }
     }
 
     /// What this turn has put into queues goes out in this turn.

@@ -1,6 +1,6 @@
 //! Bounds: connections, memory, the log.
 
-use crate::harness::{Answer, Daemon, Start, Ws, read_answer, request, wait_for};
+use crate::harness::{Answer, Daemon, Start, Ws, masked, read_answer, request, wait_for};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
@@ -203,6 +203,41 @@ fn beyond_the_memory_newcomers_get_503_and_messages_1013() {
     last.close(1000, "");
     daemon.until_empty();
     daemon.status_until("/memory/used", unused);
+}
+
+#[test]
+fn who_never_finishes_a_message_shuts_nobody_out() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act2");
+    let mut tricklers: Vec<_> = (0..30).map(|_| daemon.connect("/act")).collect();
+    for trickler in &mut tricklers {
+        trickler.send_raw(&masked(0x82, &[0; 65_000])[..16]);
+    }
+    daemon.expect("closed with 1013: no memory for this message");
+    // Longer than a moment.
+    assert_eq!(bystander.ask("sleep 1500;head X-A: b;out slept"), "slept");
+    let before = daemon.number("/closes/1013");
+    // What is left is too little for a connection.
+    let refused = loop {
+        let mut client = daemon.raw("/act", &[]);
+        match read_answer(&mut client) {
+            answer if answer.status == 101 => tricklers.push(Ws::open(client, answer)),
+            answer => break answer,
+        }
+    };
+    assert_eq!(refused.body, "503: --memory is used up\n");
+    for trickler in &mut tricklers {
+        // Some are closed already.
+        let _ = trickler.stream().write(b"x");
+    }
+    let message = format!("head X-A: b;out here;{}", " ".repeat(10_000));
+    for _ in 0..50 {
+        assert_eq!(bystander.ask(&message), "here");
+    }
+    // One had to go, the first: no more than was needed.
+    daemon.status_until("/closes/1013", before + 1);
+    let why = "no memory for this message".to_owned();
+    assert_eq!(tricklers[0].closed(), (1013, why));
 }
 
 #[test]
