@@ -262,7 +262,7 @@ impl<F> Client<F> {
             match next {
                 Next::Starved => return,
                 // RFC 6455 §5.5.1: after our close frame its data is discarded.
-                Next::Message(..) if closing => {}
+                Next::Message(..) if closing => shared.counters.messages_discarded += 1,
                 Next::Message(opcode, payload) => {
                     self.wait_for(Task::Message(opcode, payload), shared);
                 }
