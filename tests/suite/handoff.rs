@@ -1,18 +1,18 @@
 //! Hand-off records: what the daemon takes, what it refuses, what of it programs see.
 
-use crate::harness::{Daemon, Start, Ws, masked, read_answer, record, tcp_pair, wait_for};
+use crate::harness::{Daemon, Start, Ws, as_root, masked, read_answer, record, tcp_pair, wait_for};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::linger;
 use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, socketpair};
 use nix::unistd::{getuid, pipe};
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write, read_to_string};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
@@ -405,15 +405,11 @@ fn two_pipes_carry_both_ways() {
 /// them anew; as another user it may not, and has to look before each call.
 #[test]
 fn pipes_that_are_made_blocking_stop_nobody() {
-    let as_another_user = getuid().is_root().then_some("--user nobody");
-    for user in ["", as_another_user.unwrap_or_default()] {
-        let folder = Start::folder();
-        for (name, mode) in [("", 0o755), ("handlers", 0o777)] {
-            let mode = Permissions::from_mode(mode);
-            std::fs::set_permissions(folder.path().join(name), mode).expect("chmod");
-        }
+    let root = as_root("pipes_that_are_made_blocking_stop_nobody, as another user");
+    for user in ["", "--user nobody"].iter().take(1 + usize::from(root)) {
         let args = format!("--slow-timeout 1 --queue 4096 {user}");
-        let mut daemon = Start::default().args(&args).again_in(folder).ready();
+        let start = Start::default().again_in(Start::folder_for_anyone());
+        let mut daemon = start.args(&args).ready();
         let mut bystander = daemon.connect("/act2");
         let (mut to, mut from, ours) = shared_pipes(&daemon);
         assert_eq!(read_answer(&mut from).status, 101);

@@ -1,11 +1,12 @@
 //! Bounds: connections, memory, the log.
 
-use crate::harness::{Answer, Daemon, Start, Ws, masked, read_answer, request, wait_for};
+use crate::harness::{Answer, Daemon, Start, Ws, as_root, masked, read_answer, request, wait_for};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -308,6 +309,45 @@ fn short_messages_to_many_who_do_not_read_stay_within_the_memory() {
     });
     daemon.status_until("/memory/used", unused);
 }
+
+#[test]
+fn a_terminal_that_takes_no_more_stops_nobody_whoever_we_are() {
+    if !as_root("a_terminal_that_takes_no_more_stops_nobody_whoever_we_are") {
+        return;
+    }
+    let mut terminal = Command::new("/usr/bin/python3");
+    terminal.args(["-c", TERMINAL]);
+    terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().expect("python3");
+    let mut name = String::new();
+    let stdout = terminal.stdout.take().expect("its stdout");
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut name).expect("a name");
+    let start = Start::default().args("--ready-fd 9 --user nobody");
+    let daemon = start
+        .again_in(Start::folder_for_anyone())
+        .shell(&format!("exec 9>ready 2>{}", name.trim()))
+        .ready_when(|daemon| std::fs::read(daemon.path("ready")).is_ok_and(|text| text == b"\n"));
+    let mut ws = daemon.connect("/act");
+    for length in 1..100 {
+        ws.send(&format!(
+            "err {};head X-A: b;out on",
+            "x".repeat(10 * length)
+        ));
+        assert_eq!(ws.text(), "on");
+    }
+    assert_ne!(daemon.number("/log_lines_dropped"), 0);
+    drop(terminal.stdin.take());
+    terminal.wait().expect("its end");
+}
+
+/// A terminal whose other end nobody reads, until stdin ends. Root's, as a board's console is.
+const TERMINAL: &str = "\
+import os, sys
+master, terminal = os.openpty()
+print(os.ttyname(terminal), flush=True)
+sys.stdin.read()
+";
 
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {

@@ -1,8 +1,8 @@
 //! The run folder: how it is made, who owns it, what an earlier daemon or a stranger left there.
 
-use crate::harness::{Daemon, Start, wait_for};
+use crate::harness::{Daemon, Start, as_root, wait_for};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Group, User, getuid, mkfifo};
+use nix::unistd::{Group, User, mkfifo};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write};
 
@@ -53,8 +53,7 @@ fn modes_of_an_earlier_daemon_are_set_again() {
 
 #[test]
 fn the_daemon_drops_root_and_leaves_all_to_its_user() {
-    if !getuid().is_root() {
-        eprintln!("the_daemon_drops_root_and_leaves_all_to_its_user: skipped, as this is not root");
+    if !as_root("the_daemon_drops_root_and_leaves_all_to_its_user") {
         return;
     }
     let user = User::from_name("nobody").expect("users").expect("nobody");
@@ -70,14 +69,7 @@ fn the_daemon_drops_root_and_leaves_all_to_its_user() {
         ("--user 12345", (12345, 12345)),
         ("--user 12345 --group 54321", (12345, 54321)),
     ] {
-        let folder = Start::folder();
-        // Its programs run as that user, who has to get there.
-        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("chmod");
-        std::fs::set_permissions(
-            folder.path().join("handlers"),
-            Permissions::from_mode(0o777),
-        )
-        .expect("chmod");
+        let folder = Start::folder_for_anyone();
         let start = Start::default().args(&format!("--listen unix:{{}}/ws.sock {args}"));
         let daemon = start.again_in(folder).ready();
         daemon.status();

@@ -72,9 +72,10 @@ macro_rules! entry {
 
 impl Unix {
     /// Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0),
-    /// so that nothing we open lands there, and ignores SIGPIPE.
+    /// so that nothing we open lands there, opens the log, and ignores SIGPIPE.
     pub fn new() -> io::Result<Unix> {
         occupy_standard_descriptors()?;
+        log::open();
         wait::ignore_sigpipe();
         Ok(Unix {
             waiter: wait::Waiter::default(),
