@@ -41,7 +41,7 @@ pub struct Server<S: Sys> {
     /// None: shutting down.
     handoff: Option<S::Fd>,
     listeners: Vec<S::Fd>,
-    /// The pid file's lock, for as long as we live.
+    /// The run folder's lock, for as long as we live.
     _lock: S::Fd,
     /// On `--listen`, before their request head is complete.
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
