@@ -256,9 +256,6 @@ impl Sys for Unix {
     fn lock(&self, fd: &OwnedFd) -> io::Result<bool> {
         file::lock(fd)
     }
-    fn truncate(&self, fd: &OwnedFd) -> io::Result<()> {
-        Ok(nix::unistd::ftruncate(fd, 0)?)
-    }
 
     fn spawn(&mut self, program: &Program) -> io::Result<Child<OwnedFd>> {
         self.launcher.spawn(program)
