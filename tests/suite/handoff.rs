@@ -1,6 +1,8 @@
 //! Hand-off records: what the daemon takes, what it refuses, what of it programs see.
 
-use crate::harness::{Daemon, Start, Ws, as_root, masked, read_answer, record, tcp_pair, wait_for};
+use crate::harness::{
+    Daemon, Server, Start, Ws, as_root, masked, read_answer, record, tcp_pair, wait_for,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::linger;
 use nix::sys::socket::sockopt::Linger;
@@ -444,6 +446,18 @@ fn a_server_that_ends_stdin_at_once_is_named_in_the_log() {
     from.read_to_end(&mut rest).expect("the end");
     assert_eq!(rest, b"");
     bystander.works();
+}
+
+#[test]
+fn busybox_httpd_is_such_a_server() {
+    let mut daemon = Daemon::with("--origin any");
+    let busybox = Server::busybox(&daemon);
+    let mut stream = busybox.upgrade("/cgi-bin/nph-ws/act", &[]);
+    assert_eq!(read_answer(&mut stream).status, 101);
+    daemon.expect("the web server ended its program's stdin at once: it (busybox httpd, apache)");
+    daemon.status_until("/closes/1006", 1);
+    // It still serves pages.
+    assert_eq!(busybox.get("/").status, 200);
 }
 
 #[test]
