@@ -137,8 +137,6 @@ pub trait Sys {
     /// Takes an exclusive lock for as long as the descriptor lives; false: another
     /// process has it (flock(2)).
     fn lock(&self, fd: &Self::Fd) -> io::Result<bool>;
-    /// ftruncate(2) to nothing.
-    fn truncate(&self, fd: &Self::Fd) -> io::Result<()>;
 
     // ---- Children
 
@@ -302,8 +300,6 @@ pub enum Open {
     FifoWriter,
     /// A new file with this mode; AlreadyExists where something stands.
     Create(u32),
-    /// Read and write, made if missing; what it holds stays.
-    Lock,
 }
 
 /// A program to run. Environment and argument hold no NUL.
