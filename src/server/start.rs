@@ -33,9 +33,8 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     fit_descriptors(&sys, &mut config)?;
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
-    run.make(&sys, owner)?;
-    // Before its addresses are found in use.
-    run.check_free(&sys)?;
+    // A second daemon ends here, not where its addresses are found in use.
+    let lock = run.make(&sys, owner)?;
     // Ports below 1024 are root's, and so may be a socket's folder. The run folder is not: a
     // root who worked in there would follow whatever links USER has laid.
     let (users, roots): (Vec<_>, Vec<_>) = (config.listen.iter())
@@ -51,7 +50,7 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     for address in users {
         listeners.push(listen(&sys, address, None)?);
     }
-    let held = run.prepare(&sys)?;
+    let held = run.prepare(&sys, lock)?;
     sys.catch_signals()
         .map_err(|e| format!("cannot catch signals: {e}"))?;
     let mut server = Server::new(sys, config, run, held, listeners);

@@ -16,6 +16,8 @@ use std::io;
 
 #[cfg(unix)]
 pub mod unix;
+#[cfg(target_family = "wasm")]
+pub mod wasm;
 
 /// Everything ws2cgi asks of an operating system.
 pub trait Sys {
@@ -135,8 +137,6 @@ pub trait Sys {
     /// Takes an exclusive lock for as long as the descriptor lives; false: another
     /// process has it (flock(2)).
     fn lock(&self, fd: &Self::Fd) -> io::Result<bool>;
-    /// ftruncate(2) to nothing.
-    fn truncate(&self, fd: &Self::Fd) -> io::Result<()>;
 
     // ---- Children
 
@@ -300,8 +300,6 @@ pub enum Open {
     FifoWriter,
     /// A new file with this mode; AlreadyExists where something stands.
     Create(u32),
-    /// Read and write, made if missing; what it holds stays.
-    Lock,
 }
 
 /// A program to run. Environment and argument hold no NUL.

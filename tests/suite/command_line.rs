@@ -1,6 +1,6 @@
 //! The daemon's command line: what it asks for, and how a start that can't be ends.
 
-use crate::harness::{Daemon, Start, command, os_words, ws2cgi};
+use crate::harness::{Daemon, Start, as_root, command, os_words, ws2cgi};
 use std::process::Output;
 
 fn ws2cgi_says(args: &str) -> Output {
@@ -162,8 +162,7 @@ fn folders_that_cannot_be_used_end_the_start() {
 
 #[test]
 fn a_run_folder_of_another_user_ends_the_start() {
-    if !nix::unistd::getuid().is_root() {
-        eprintln!("a_run_folder_of_another_user_ends_the_start: skipped, as this is not root");
+    if !as_root("a_run_folder_of_another_user_ends_the_start") {
         return;
     }
     use std::os::unix::fs::PermissionsExt;

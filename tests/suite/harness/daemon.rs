@@ -3,10 +3,10 @@
 use super::{PATIENCE, Ws, command, compile, os_words, tcp_pair, wait_for, ws2cgi};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -89,6 +89,16 @@ impl Start {
         }
         let run = at("run").display().to_string();
         std::fs::write(at("cgi-bin/.ws2cgi"), format!("{run}\n")).expect(".ws2cgi");
+        folder
+    }
+
+    /// The same where also another user's daemon can run its programs.
+    pub fn folder_for_anyone() -> TempDir {
+        let folder = Start::folder();
+        for (name, mode) in [("", 0o755), ("handlers", 0o777)] {
+            let mode = Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path().join(name), mode).expect("chmod");
+        }
         folder
     }
 

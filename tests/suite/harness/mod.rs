@@ -31,6 +31,18 @@ use std::time::{Duration, Instant};
 /// what does has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether this is root, as a test that changes users has to be. CI is; elsewhere such a test
+/// is left out, and says so.
+pub fn as_root(test: &str) -> bool {
+    let root = nix::unistd::getuid().is_root();
+    let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(root || !ci, "{test} needs root, and CI leaves nothing out");
+    if !root {
+        eprintln!("{test}: left out, as this is not root");
+    }
+    root
+}
+
 /// Waits until `found` gives something. `what` names it where it does not.
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
