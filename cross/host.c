@@ -245,6 +245,11 @@ u32 IMPORT(descriptor_limit)(void)
     return limit.rlim_cur > INT32_MAX ? INT32_MAX : (u32)limit.rlim_cur;
 }
 
+u32 IMPORT(memory_limit)(void)
+{
+    return module_room();
+}
+
 u32 IMPORT(current_dir)(u32 to, u32 room)
 {
     char path[4096];
@@ -979,7 +984,6 @@ u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
         O_RDWR | O_NOFOLLOW | O_NONBLOCK,
         O_WRONLY | O_NONBLOCK,
         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-        O_RDWR | O_CREAT | O_NOFOLLOW,
     };
     enum { FIFO_WRITER = 3 };
     int fd;
@@ -997,19 +1001,9 @@ u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
 
 u32 IMPORT(lock)(u32 fd)
 {
-    struct flock whole;
-    memset(&whole, 0, sizeof whole);
-    /* For writing, and so only for who may write the file. */
-    whole.l_type = F_WRLCK;
-    whole.l_whence = SEEK_SET;
-    if (fcntl((int)fd, F_SETLK, &whole) == 0)
+    if (flock((int)fd, LOCK_EX | LOCK_NB) == 0)
         return 1;
-    return errno == EAGAIN || errno == EACCES ? 0 : failed();
-}
-
-u32 IMPORT(truncate)(u32 fd)
-{
-    return outcome(ftruncate((int)fd, 0));
+    return errno == EWOULDBLOCK ? 0 : failed();
 }
 
 /* ---- Children */

@@ -105,6 +105,11 @@ uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint32_t pages)
     return before;
 }
 
+uint32_t module_room(void)
+{
+    return (memory->max_pages - memory->pages) * PAGE;
+}
+
 void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, uint32_t size, uint32_t most)
 {
     table->size = size;

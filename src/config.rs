@@ -244,7 +244,8 @@ impl Config {
         self.max_connections.saturating_mul(limits::QUEUE_SLOT)
     }
 
-    fn least_memory(&self) -> usize {
+    /// Less would let a message wait for ever.
+    pub fn least_memory(&self) -> usize {
         let connection = CONNECTION_CHARGE + limits::HANDOFF_RECORD;
         // A message in fragments takes three times its size while it is put together.
         let message = self.max_message.saturating_mul(3);

@@ -31,6 +31,7 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
         None => None,
     };
     fit_descriptors(&sys, &mut config)?;
+    fit_memory(&sys, &mut config)?;
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
     // A second daemon ends here, not where its addresses are found in use.
@@ -101,6 +102,25 @@ fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
     if fits < config.max_connections {
         warn!("--max-connections lowered to {fits}: the limit is {limit} descriptors (ulimit -n)");
         config.max_connections = fits;
+    }
+    Ok(())
+}
+
+/// An allocation that fails ends the daemon, so `--memory` must be there to be taken, and room
+/// for what an allocator cannot use of it.
+fn fit_memory<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let limit = sys.memory_limit();
+    let fits = limit.saturating_sub(limits::UNCOUNTED_MEMORY) / 5 * 4;
+    if fits < config.least_memory() {
+        return Err(format!(
+            "a limit of {limit} bytes of memory is too low: {} are needed (raise it, ulimit -v \
+             or the build's MEMORY, or lower --jobs, --max-message or --max-reply)",
+            config.least_memory() / 4 * 5 + limits::UNCOUNTED_MEMORY
+        ));
+    }
+    if fits < config.memory {
+        warn!("--memory lowered to {fits}: the limit is {limit} bytes");
+        config.memory = fits;
     }
     Ok(())
 }

@@ -35,6 +35,9 @@ pub trait Sys {
     fn pid(&self) -> u32;
     /// The soft limit on open descriptors (`RLIMIT_NOFILE`).
     fn descriptor_limit(&self) -> usize;
+    /// How many bytes of memory this process can take beside its program (RLIMIT_AS, or the
+    /// ceiling of a wasm module's memory); `usize::MAX`: no limit is set.
+    fn memory_limit(&self) -> usize;
     /// The working folder, absolute.
     fn current_dir(&self) -> io::Result<String>;
     /// Numeric user and primary group of a user's name or number.

@@ -34,6 +34,7 @@ mod host {
         pub safe fn seed(to: *mut u8, room: usize) -> i32;
         pub safe fn pid() -> i32;
         pub safe fn descriptor_limit() -> i32;
+        pub safe fn memory_limit() -> i32;
         pub safe fn current_dir(to: *mut u8, room: usize) -> i32;
         pub safe fn user(name: *const u8, len: usize) -> i64;
         pub safe fn group(name: *const u8, len: usize) -> i64;
@@ -95,7 +96,6 @@ mod host {
         pub safe fn rename(from: *const u8, from_len: usize, to: *const u8, to_len: usize) -> i32;
         pub safe fn open(path: *const u8, len: usize, how: u32, mode: u32) -> i32;
         pub safe fn lock(fd: i32) -> i32;
-        pub safe fn truncate(fd: i32) -> i32;
 
         // ---- Children
         pub safe fn spawn(
@@ -267,6 +267,9 @@ impl Sys for Wasm {
     }
     fn descriptor_limit(&self) -> usize {
         check(host::descriptor_limit()).unwrap_or(256)
+    }
+    fn memory_limit(&self) -> usize {
+        check(host::memory_limit()).unwrap_or(usize::MAX)
     }
     fn current_dir(&self) -> io::Result<String> {
         let path = bytes(|to, room| host::current_dir(to, room))?;
@@ -488,7 +491,6 @@ impl Sys for Wasm {
             Open::Fifo => (2, 0),
             Open::FifoWriter => (3, 0),
             Open::Create(mode) => (4, mode),
-            Open::Lock => (5, 0o644),
         };
         owned(Path::call(path, |path, len| {
             host::open(path, len, how, mode)
@@ -496,9 +498,6 @@ impl Sys for Wasm {
     }
     fn lock(&self, fd: &Fd) -> io::Result<bool> {
         check(host::lock(fd.0)).map(|locked| locked == 1)
-    }
-    fn truncate(&self, fd: &Fd) -> io::Result<()> {
-        done(host::truncate(fd.0))
     }
 
     fn spawn(&mut self, program: &Program) -> io::Result<Child<Fd>> {

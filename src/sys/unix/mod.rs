@@ -132,6 +132,9 @@ impl Sys for Unix {
     fn descriptor_limit(&self) -> usize {
         process::descriptor_limit()
     }
+    fn memory_limit(&self) -> usize {
+        process::memory_limit()
+    }
     fn current_dir(&self) -> io::Result<String> {
         process::current_dir()
     }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::io::{self, Read};
 
@@ -33,11 +34,21 @@ pub fn seed() -> [u8; 20] {
 }
 
 pub fn descriptor_limit() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) => usize::try_from(soft).unwrap_or(usize::MAX),
-        Err(_) => 256,
+    soft_limit(Resource::RLIMIT_NOFILE).unwrap_or(256)
+}
+
+pub fn memory_limit() -> usize {
+    // The program and its libraries count there too.
+    let program = nix::sys::stat::stat("/proc/self/exe").map_or(0, |exe| exe.st_size as usize);
+    match soft_limit(Resource::RLIMIT_AS) {
+        None | Some(usize::MAX) => usize::MAX,
+        Some(limit) => limit.saturating_sub(program),
     }
+}
+
+fn soft_limit(resource: Resource) -> Option<usize> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    Some(usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 pub fn current_dir() -> io::Result<String> {
