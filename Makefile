@@ -2,8 +2,12 @@
 # make test   what CI runs
 # make bench  what it costs, as ratios
 # make build  the daemon and the event programs of cgi-bin/
-# make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
+# make size   what it takes, for each CPU whose compiler is here
 # make clean
+#
+# make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
+# make test-native-cross   builds those, and tests them by emulators
+# make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs
 #
 # Debian packages that these need and do not find are installed first (tests/install). Most tests
 # wait for processes, so eight at once suit two cores.
@@ -16,7 +20,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test bench build clean native
+.PHONY: run test test-native-cross test-portable bench build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -35,12 +39,23 @@ test:
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
 
+test-native-cross:
+	@tests/install test
+	@tests/portable/native
+
+test-portable:
+	@tests/install test
+	@tests/portable/c
+
 bench:
 	@tests/install run
 	$(CARGO) bench --quiet --bench bench
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release
+
+size:
+	@cross/size
 
 clean:
 	$(CARGO) clean
