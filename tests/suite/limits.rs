@@ -384,3 +384,15 @@ fn a_log_that_nobody_reads_stops_nothing() {
         log.contains(&line).then_some(())
     });
 }
+
+#[test]
+fn memory_is_lowered_to_what_the_process_can_take() {
+    let start = |kb: usize| Start::default().shell(&format!("ulimit -v {kb}"));
+    let mut daemon = start(9000).args("--memory 9000000").ready();
+    daemon.expect("--memory lowered to ");
+    assert!(daemon.number("/memory/bound") < 9_000_000);
+    daemon.connect("/act").works();
+    let (code, said) = start(7000).args("--max-message 3000000").fails();
+    assert_eq!(code, 111);
+    assert!(said.contains("bytes of memory is too low: "), "{said}");
+}

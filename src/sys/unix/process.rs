@@ -38,12 +38,16 @@ pub fn descriptor_limit() -> usize {
 }
 
 pub fn memory_limit() -> usize {
-    // The program and its libraries count there too.
-    let program = nix::sys::stat::stat("/proc/self/exe").map_or(0, |exe| exe.st_size as usize);
-    match soft_limit(Resource::RLIMIT_AS) {
-        None | Some(usize::MAX) => usize::MAX,
-        Some(limit) => limit.saturating_sub(program),
-    }
+    let limit = match soft_limit(Resource::RLIMIT_AS) {
+        None | Some(usize::MAX) => return usize::MAX,
+        Some(limit) => limit,
+    };
+    // The program and its libraries count too: proc_pid_statm(5), in pages.
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|size| size.parse().ok());
+    // SAFETY: a plain question.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(0) as usize;
+    limit.saturating_sub(pages.unwrap_or(0usize) * page)
 }
 
 fn soft_limit(resource: Resource) -> Option<usize> {
