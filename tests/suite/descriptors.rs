@@ -112,6 +112,8 @@ fn with_no_descriptor_left_newcomers_wait_and_nothing_spins() {
         waiting.push(direct);
         for client in waiting {
             Ws::accepted(client).works();
+            // Which answers its pings, however long this takes.
+            bystander.works();
         }
         wait_for("them to be gone", || {
             (daemon.status()["connections"].as_array()?.len() == 1).then_some(())
