@@ -5,12 +5,12 @@
  * for: sockets, descriptors that travel (SCM_RIGHTS), ppoll, signals and their handlers, vfork with
  * one memory for both, execve of Blackfin programs and of the host's, process groups, waitid.
  *
- * Included by interp.c (simulator.patch). Why it can be short: Blackfin and its host are both
+ * Included by interp.c (simulator.patch). Why it can be simple: Blackfin and its host are both
  * little endian, the Blackfin's memory is one block of ours, and both kernels number errors,
- * signals, sockets' options and most flags alike, as asm-generic does. So a pointer of the program's
- * is checked, moved, and given to the host's kernel; only structures with 64-bit fields, pointers,
- * `long` or time in them are converted. A bad pointer becomes one that the host's kernel refuses
- * (EFAULT).
+ * signals, sockets' options and most flags alike, as asm-generic does. So a pointer of the
+ * program's is checked, moved, and given to the host's kernel; only structures with 64-bit fields,
+ * pointers, `long` or time in them are converted. A bad pointer becomes one that the host's kernel
+ * refuses (EFAULT).
  *
  * Left out on purpose: threads, fork, ptrace, record locks (fcntl), mprotect and mremap (no MMU has
  * them), timers but alarm, inotify and its kind. What is left out ends with ENOSYS and says so on
@@ -63,6 +63,7 @@ enum {
 static unsigned char *lu_memory;        /* what the program sees at 0 */
 static unsigned char *lu_taken;         /* for each page of the heap; vfork's child has the same */
 static bu32 lu_stack_size;
+unsigned char *bfin_user_memory;        /* the same, or NULL: see bfin-sim.h */
 
 /* A pointer of the program's, for the host's kernel: LEN bytes can be used there. */
 static void *lu_ptr (bu32 addr, bu32 len)
@@ -398,47 +399,71 @@ static struct timespec *lu_time (bu32 addr, struct timespec *time)
     return time;
 }
 
+/* A set of the program's, or NULL. False, and EFAULT: it can't be there. */
+static bool lu_set_at (bu32 addr, lu_set **set)
+{
+    *set = lu_ptr (addr, sizeof **set);
+    if (*set != (void *) 1)
+        return true;
+    errno = EFAULT;
+    return false;
+}
+
+static long lu_sigprocmask (const bu32 *a)
+{
+    lu_set *set, *old, was = lu_mask;
+
+    if (!lu_set_at (a[1], &set) || !lu_set_at (a[2], &old))
+        return -1;
+    if (set && a[0] == SIG_BLOCK) {
+        lu_set_mask (lu_mask | *set);
+    } else if (set && a[0] == SIG_UNBLOCK) {
+        lu_set_mask (lu_mask & ~*set);
+    } else if (set && a[0] == SIG_SETMASK) {
+        lu_set_mask (*set);
+    } else if (set) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (old)
+        *old = was;
+    return 0;
+}
+
+static long lu_sigpending (bu32 addr)
+{
+    lu_set *set = lu_own (addr, sizeof *set);
+
+    if (!set || syscall (SYS_rt_sigpending, set, sizeof *set) < 0)
+        return -1;
+    *set |= lu_accepted & lu_mask;
+    return 0;
+}
+
+static long lu_sigtimedwait (const bu32 *a)
+{
+    struct timespec time;
+    siginfo_t info;
+    bu32 *put = lu_own (a[1], 128);
+    long r = syscall (SYS_rt_sigtimedwait, lu_ptr (a[0], 8), &info, lu_time (a[2], &time), 8);
+
+    if (r > 0 && put)
+        lu_put_info (put, &info);
+    return r;
+}
+
 static bool lu_signals (int nr, const bu32 *a, long *r)
 {
-    lu_set *set = lu_ptr (nr == NR_rt_sigprocmask ? a[1] : a[0], 8), *old, mask;
-    struct timespec time;
-    siginfo_t host_info;
-    bu32 *info;
+    lu_set *set;
 
-    if (set == (void *) 1) {
-        errno = EFAULT;
-        *r = -1;
-        set = NULL;
-    }
     switch (nr) {
     case NR_rt_sigaction: *r = lu_sigaction (a); break;
-    case NR_rt_sigprocmask:
-        old = lu_ptr (a[2], 8);
-        mask = lu_mask;
-        if (set && a[0] == SIG_BLOCK)
-            lu_set_mask (lu_mask | *set);
-        else if (set && a[0] == SIG_UNBLOCK)
-            lu_set_mask (lu_mask & ~*set);
-        else if (set && a[0] == SIG_SETMASK)
-            lu_set_mask (*set);
-        else if (set) {
-            errno = EINVAL;
-            *r = -1;
-        }
-        if (old && old != (void *) 1)
-            *old = mask;
+    case NR_rt_sigprocmask: *r = lu_sigprocmask (a); break;
+    case NR_rt_sigpending: *r = lu_sigpending (a[0]); break;
+    case NR_rt_sigtimedwait: *r = lu_sigtimedwait (a); break;
+    case NR_rt_sigsuspend:
+        *r = (set = lu_own (a[0], sizeof *set)) ? lu_ppoll (NULL, 0, NULL, set) : -1;
         break;
-    case NR_rt_sigpending:
-        if (set && (*r = syscall (SYS_rt_sigpending, set, 8)) == 0)
-            *set |= lu_accepted & lu_mask;
-        break;
-    case NR_rt_sigtimedwait:
-        info = lu_own (a[1], 128);
-        *r = syscall (SYS_rt_sigtimedwait, set, &host_info, lu_time (a[2], &time), sizeof *set);
-        if (*r > 0 && info)
-            lu_put_info (info, &host_info);
-        break;
-    case NR_rt_sigsuspend: *r = set ? lu_ppoll (NULL, 0, NULL, set) : -1; break;
     case NR_pause: *r = lu_ppoll (NULL, 0, NULL, NULL); break;
     case NR_kill: *r = kill ((int) a[0], a[1]); break;
     case NR_tkill: *r = syscall (SYS_tkill, (int) a[0], a[1]); break;
@@ -539,14 +564,16 @@ static long lu_pselect (const bu32 *a)
     void *host[3] = { NULL, NULL, NULL };
     struct timespec time;
     bu32 bytes = (a[0] + 31) / 32 * 4, *extra = lu_ptr (a[5], 8);
-    const lu_set *mask = extra && extra != (void *) 1 ? lu_ptr (extra[0], 8) : NULL;
+    lu_set *mask = NULL;
     struct { const lu_set *mask; size_t size; } with = { &lu_mask, sizeof lu_mask };
     long r = -1;
 
-    if (bytes > sizeof sets[0] || mask == (void *) 1) {
+    if (bytes > sizeof sets[0]) {
         errno = EINVAL;
         return -1;
     }
+    if (extra && extra != (void *) 1 && !lu_set_at (extra[0], &mask))
+        return -1;
     for (int i = 0; i < 3; i++) {
         void *set = lu_own (a[1 + i], bytes);
         if (set) {
@@ -566,10 +593,12 @@ static long lu_pselect (const bu32 *a)
 static long lu_epoll_wait (int nr, const bu32 *a)
 {
     void *events = lu_ptr (a[1], a[2] * 12);
-    lu_set *mask = nr == NR_epoll_pwait ? lu_ptr (a[4], 8) : NULL;
+    lu_set *mask = NULL;
     long r = -1;
 
-    if (lu_wait_begin (mask == (void *) 1 ? NULL : mask))
+    if (nr == NR_epoll_pwait && !lu_set_at (a[4], &mask))
+        return -1;
+    if (lu_wait_begin (mask))
         r = syscall (SYS_epoll_pwait, a[0], events, a[2], (int) a[3], &lu_mask, sizeof lu_mask);
     return lu_wait_end (r);
 }
@@ -581,9 +610,10 @@ static bool lu_waits (int nr, const bu32 *a, long *r)
 
     switch (nr) {
     case NR_ppoll:
-        mask = lu_ptr (a[3], 8);
-        *r = lu_ppoll (lu_ptr (a[0], a[1] * sizeof (struct pollfd)), a[1], lu_time (a[2], &time),
-                       mask == (void *) 1 ? NULL : mask);
+        *r = -1;
+        if (lu_set_at (a[3], &mask))
+            *r = lu_ppoll (lu_ptr (a[0], a[1] * sizeof (struct pollfd)), a[1],
+                           lu_time (a[2], &time), mask);
         break;
     case NR_pselect6: *r = lu_pselect (a); break;
 #ifdef __x86_64__
@@ -657,13 +687,13 @@ static long lu_stat64 (int result, const struct stat *st, bu32 addr)
 /* struct iovec; what they point at is used where it is. */
 static int lu_iov (bu32 addr, bu32 count, struct iovec *iov)
 {
-    bu32 *w = lu_own (addr, count * 8);
+    bu32 *w;
 
     if (count > IOV_MAX) {
         errno = EINVAL;
         return -1;
     }
-    if (count > 0 && !w)
+    if (count > 0 && !(w = lu_own (addr, count * 8)))
         return -1;
     for (bu32 i = 0; i < count; i++) {
         iov[i].iov_base = lu_ptr (w[2 * i], w[2 * i + 1]);
@@ -930,7 +960,8 @@ static long lu_message (int nr, const bu32 *a)
         return lu_ready (a[0], POLLOUT, a[2]) ? sendmsg (a[0], &msg, a[2]) : -1;
     r = lu_ready (a[0], POLLIN, a[2]) ? recvmsg (a[0], &msg, a[2]) : -1;
     if (r >= 0) {
-        w[1] = msg.msg_namelen;
+        if (w[0])
+            w[1] = msg.msg_namelen;
         w[5] = msg.msg_control ? lu_control_out (&msg, w[4], w[5]) : 0;
         w[6] = msg.msg_flags;
     }
@@ -1008,7 +1039,11 @@ static bool lu_sockets (int nr, const bu32 *a, long *r)
    copy of the simulator, registers and handlers among it; the program's memory is shared. */
 static long lu_vfork (void)
 {
-    return syscall (SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL);
+    long pid = syscall (SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL);
+
+    if (pid == 0)
+        lu_accepted = 0; /* what was sent to its parent is the parent's */
+    return pid;
 }
 
 /* Strings of argv or envp, behind SKIP free places. NULL, and an error, where it can't be. */
@@ -1065,7 +1100,8 @@ static long lu_execve (const bu32 *a)
         argv[4] = path;
         if (program[0])
             memmove (program, program + 1, (countargv (program + 1) + 1) * sizeof *program);
-        return execve (self, argv, envp);
+        /* Not by its name: its folder may be closed to whom the program has become. */
+        return execve ("/proc/self/exe", argv, envp);
     }
     return execve (path, program, envp);
 }
@@ -1231,8 +1267,11 @@ static void lu_start (SIM_DESC sd, SIM_CPU *cpu, bu32 sp)
     lu_taken = mmap (NULL, LU_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!lu_memory || lu_taken == MAP_FAILED)
         sim_io_error (sd, "no memory");
+    if (!TRACE_ANY_P (cpu))
+        bfin_user_memory = lu_memory;
     bottom &= ~(LU_PAGE - 1);
-    mprotect (lu_memory + LU_HEAP_END, bottom - LU_HEAP_END, PROT_NONE);
+    if (bottom > LU_HEAP_END)
+        mprotect (lu_memory + LU_HEAP_END, bottom - LU_HEAP_END, PROT_NONE);
     syscall (SYS_rt_sigprocmask, SIG_BLOCK, NULL, &lu_mask, sizeof lu_mask);
     for (int sig = 1; sig <= 64; sig++)
         if (sigaction (sig, NULL, &act) == 0 && act.sa_handler == SIG_IGN)
