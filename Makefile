@@ -1,5 +1,6 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make test-bfin  its tests on a simulated Blackfin, compiler and simulator first (20 minutes, once)
 # make bench  what it costs, as ratios
 # make build  the daemon and the event programs of cgi-bin/
 # make clean
@@ -15,7 +16,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test bench build clean
+.PHONY: run test test-bfin bench build clean
 
 run:
 	@tests/install run
@@ -28,6 +29,9 @@ test:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
+
+test-bfin:
+	@tests/bfin/test $(TESTS)
 
 bench:
 	@tests/install run

@@ -150,6 +150,14 @@ static int child(const char *mode, const char *argument) {
     }
     if (strcmp(mode, "ignored") == 0) /* is this signal ignored, and nothing blocked? */
         return sigaction(atoi(argument), 0, &act) == 0 && act.sa_handler == SIG_IGN ? 0 : 1;
+    if (strcmp(mode, "lock") == 0) { /* 1: another has it, and it is our parent */
+        struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        int fd = open(argument, O_RDWR);
+        if (fcntl(fd, F_SETLK, &lock) == 0)
+            return 0;
+        return errno == EAGAIN && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_pid == getppid() &&
+               lock.l_len == 0 ? 1 : 2;
+    }
     if (strcmp(mode, "open") == 0) /* is this descriptor open? */
         return fcntl(atoi(argument), F_GETFD) >= 0 ? 0 : 1;
     if (strcmp(mode, "environment") == 0) {
@@ -220,6 +228,12 @@ static void files(void) {
     CHECK((other = open("file", O_RDONLY)) == 4 && flock(fd, LOCK_EX | LOCK_NB) == 0);
     CHECK(FAILS(flock(other, LOCK_EX | LOCK_NB), EWOULDBLOCK));
     CHECK(close(fd) == 0 && flock(other, LOCK_EX | LOCK_NB) == 0 && close(other) == 0);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    CHECK((fd = open("file", O_RDWR)) == 3 && fcntl(fd, F_SETLK, &lock) == 0);
+    CHECK(ends_with(start_as("lock", "file"), 1));
+    lock.l_type = F_UNLCK;
+    CHECK(fcntl(fd, F_SETLK, &lock) == 0 && ends_with(start_as("lock", "file"), 0));
+    CHECK(close(fd) == 0);
     CHECK(rename("second", "third") == 0 && FAILS(access("second", F_OK), ENOENT));
     CHECK(unlink("third") == 0 && unlink("link") == 0 && FAILS(unlink("link"), ENOENT));
     umask(0117);

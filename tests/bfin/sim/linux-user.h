@@ -12,8 +12,8 @@
  * pointers, `long` or time in them are converted. A bad pointer becomes one that the host's kernel
  * refuses (EFAULT).
  *
- * Left out on purpose: threads, fork, ptrace, record locks (fcntl), mprotect and mremap (no MMU has
- * them), timers but alarm, inotify and its kind. What is left out ends with ENOSYS and says so on
+ * Left out on purpose: threads, fork, ptrace, mprotect and mremap (no MMU has them), timers but alarm,
+ * inotify and its kind. What is left out ends with ENOSYS and says so on
  * stderr.
  */
 
@@ -684,6 +684,11 @@ static long lu_stat64 (int result, const struct stat *st, bu32 addr)
     return 0;
 }
 
+static off_t lu_wide (bu32 low, bu32 high)
+{
+    return (off_t) ((unsigned long) high << 32 | low);
+}
+
 /* struct iovec; what they point at is used where it is. */
 static int lu_iov (bu32 addr, bu32 count, struct iovec *iov)
 {
@@ -727,10 +732,42 @@ static long lu_getdents (int fd, bu32 addr, bu32 size)
     return end;
 }
 
+/* struct flock, and struct flock64 for the commands from 12 on. */
+static long lu_record_lock (int fd, bu32 command, bu32 addr)
+{
+    bool wide = command >= 12;
+    bu32 *w = lu_own (addr, wide ? 24 : 16);
+    struct flock lock;
+
+    if (!w)
+        return -1;
+    memset (&lock, 0, sizeof lock);
+    lock.l_type = w[0];
+    lock.l_whence = w[0] >> 16;
+    lock.l_start = wide ? lu_wide (w[1], w[2]) : (bs32) w[1];
+    lock.l_len = wide ? lu_wide (w[3], w[4]) : (bs32) w[2];
+    command = wide ? command - 12 : command - 5;
+    if (fcntl (fd, command == 0 ? F_GETLK : command == 1 ? F_SETLK : F_SETLKW, &lock) < 0)
+        return -1;
+    if (command == 0) {
+        w[0] = (unsigned short) lock.l_type | (bu32) lock.l_whence << 16;
+        w[1] = lock.l_start;
+        w[wide ? 3 : 2] = lock.l_len;
+        w[wide ? 5 : 3] = lock.l_pid;
+        if (wide) {
+            w[2] = (unsigned long) lock.l_start >> 32;
+            w[4] = (unsigned long) lock.l_len >> 32;
+        }
+    }
+    return 0;
+}
+
 static long lu_fcntl (const bu32 *a)
 {
     long r;
 
+    if ((a[1] >= 5 && a[1] <= 7) || (a[1] >= 12 && a[1] <= 14))
+        return lu_record_lock (a[0], a[1], a[2]);
     switch (a[1]) {
     case F_GETFL:
         r = fcntl (a[0], F_GETFL);
@@ -755,11 +792,6 @@ static long lu_ioctl (const bu32 *a)
     }
     errno = ENOTTY;
     return -1;
-}
-
-static off_t lu_wide (bu32 low, bu32 high)
-{
-    return (off_t) ((unsigned long) high << 32 | low);
 }
 
 static long lu_llseek (const bu32 *a)
