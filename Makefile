@@ -1,8 +1,9 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
-# make test-bfin  its tests on a simulated Blackfin, compiler and simulator first (20 minutes, once)
+# make test-bfin   the same tests on a simulated Blackfin; its compiler and simulator first, once
 # make bench  what it costs, as ratios
 # make build  the daemon and the event programs of cgi-bin/
+# make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
 # make clean
 #
 # Debian packages that these need and do not find are installed first (tests/install). Most tests
@@ -16,7 +17,12 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-bfin bench build clean
+.PHONY: run test test-bfin bench build clean native
+
+ifdef CROSS_RUST
+native:
+	@cross/native $(CROSS_RUST)
+endif
 
 run:
 	@tests/install run
@@ -30,6 +36,7 @@ test:
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
 
+# TESTS: only those with one of these in their names.
 test-bfin:
 	@tests/bfin/test $(TESTS)
 

@@ -2,6 +2,7 @@
 
 use crate::handshake::{Origin, Origins};
 use crate::limits::{self, CONNECTION_CHARGE, OUTBOX_LINE, REPLY_HEAD};
+use crate::memory::Bounds;
 use crate::sys::Address;
 use core::time::Duration;
 use lexopt::prelude::*;
@@ -214,8 +215,18 @@ impl Config {
         Ok(())
     }
 
+    /// How `--memory` is shared out.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            all: self.memory,
+            set_aside: self.set_aside(),
+            for_outbound: self.for_outbound(),
+            for_slots: self.for_slots(),
+        }
+    }
+
     /// In use from the start: what jobs may print, and the loop's own buffers.
-    pub fn set_aside(&self) -> usize {
+    fn set_aside(&self) -> usize {
         let job = REPLY_HEAD + self.max_reply + limits::STDERR_LOGGED + limits::SCRATCH;
         let loops = limits::SCRATCH + limits::HANDOFF_RECORD + 2 * OUTBOX_LINE;
         // While a message is encoded, its payload is there too.
@@ -224,12 +235,17 @@ impl Config {
             .saturating_add(loops + encoding)
     }
 
-    /// What messages from browsers leave free: one message out, as a queue would hold it.
-    pub fn for_outbound(&self) -> usize {
-        self.max_reply.max(OUTBOX_LINE) + limits::FRAME_CHARGE
+    /// What messages from browsers leave free: one message out, to all of them.
+    fn for_outbound(&self) -> usize {
+        self.max_reply.max(OUTBOX_LINE) + limits::FRAME_CHARGE + self.for_slots()
     }
 
-    fn least_memory(&self) -> usize {
+    fn for_slots(&self) -> usize {
+        self.max_connections.saturating_mul(limits::QUEUE_SLOT)
+    }
+
+    /// Less would let a message wait for ever.
+    pub fn least_memory(&self) -> usize {
         let connection = CONNECTION_CHARGE + limits::HANDOFF_RECORD;
         // A message in fragments takes three times its size while it is put together.
         let message = self.max_message.saturating_mul(3);

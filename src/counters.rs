@@ -25,6 +25,8 @@ pub struct Counters {
     pub messages_out: u64,
     /// Messages dropped from a queue whose browser was closed or refused or vanished.
     pub messages_dropped: u64,
+    /// Messages from browsers that we had closed already.
+    pub messages_discarded: u64,
     /// Bytes read from and written to browsers.
     pub bytes_in: u64,
     /// See `bytes_in`.

@@ -33,7 +33,7 @@ pub const ROUTE: usize = 256;
 pub const REFUSALS: usize = 8;
 
 /// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
-/// the FIFO, the lock, `/dev/null`, a file being written, and some spare.
+/// the FIFO, the locked run folder, the log, `/dev/null`, a file being written, and some spare.
 pub const FIXED_DESCRIPTORS: usize = 16;
 /// A socket, or the two pipes of lighttpd's `cgi.upgrade`.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
@@ -69,6 +69,12 @@ pub const OUTBOX_LINE: usize = 16 * 1024;
 /// A message of the small programs; the daemon's own bound is `--max-reply`.
 pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 
+/// By how much their memory for it grows at a time.
+pub const INPUT_STEP: usize = 64 * 1024;
+
+/// What `--memory` does not count: the tables of the loop, status.json while it is written.
+pub const UNCOUNTED_MEMORY: usize = 256 * 1024;
+
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client closed with 1013 has this long to read the close before a reset.
@@ -82,16 +88,22 @@ pub const LINGER: Duration = Duration::from_secs(2);
 /// The whole of a shutdown.
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
+/// Where memory is short, a message that has been coming in for longer than this may have to
+/// give its share up to another. Whoever sends in earnest is done with one in less.
+pub const UNFINISHED: Duration = Duration::from_secs(1);
+
 /// Payloads from this size on leave their buffer behind: the protocol's own one is
 /// made anew, so that an idle connection holds no large buffer.
 pub const IDLE_BUFFER: usize = 512;
 /// What an idle connection is charged to `--memory` beside its environment: protocol
 /// buffer, one scratch of input, tables.
 pub const CONNECTION_CHARGE: usize = 6 * 1024;
-/// What a frame is charged beside its bytes: its allocations and a queue's slot.
-pub const FRAME_CHARGE: usize = 64;
-/// What a frame counts in a queue beside its bytes, so that empty messages count too.
-pub const QUEUE_SLOT: usize = 16;
+/// What a frame is charged beside its payload: its header, its two allocations and what an
+/// allocator adds to them. Its slots in queues are charged one by one.
+pub const FRAME_CHARGE: usize = 112;
+/// What a message takes in a queue beside its bytes, which it may share with other queues. It
+/// counts to `--queue` too, so that empty messages count.
+pub const QUEUE_SLOT: usize = 9 * size_of::<usize>();
 
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;

@@ -9,11 +9,22 @@ pub struct Memory(Rc<Account>);
 
 #[derive(Debug)]
 struct Account {
-    bound: usize,
+    bounds: Bounds,
     used: Cell<usize>,
-    /// What messages from browsers must leave free, so that messages to them can always
-    /// move: whoever holds those is closed in time, and gives them back.
-    for_outbound: usize,
+}
+
+/// How much there is, and who leaves what to whom, so that a message to browsers can always
+/// move: whoever holds such messages is closed in time, and gives them back. Bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// All.
+    pub all: usize,
+    /// In use from the start.
+    pub set_aside: usize,
+    /// What messages from browsers leave free: one message to all of them, its slots too.
+    pub for_outbound: usize,
+    /// What messages to browsers leave free: their slots in all of the queues.
+    pub for_slots: usize,
 }
 
 /// A part of the account in use; given back when dropped.
@@ -24,12 +35,11 @@ pub struct Charge {
 }
 
 impl Memory {
-    /// `set_aside` is in use from the start; browsers' messages leave `for_outbound` free.
-    pub fn new(bound: usize, set_aside: usize, for_outbound: usize) -> Memory {
+    /// An account of which only what is set aside is in use.
+    pub fn new(bounds: Bounds) -> Memory {
         Memory(Rc::new(Account {
-            bound,
-            used: Cell::new(set_aside),
-            for_outbound,
+            bounds,
+            used: Cell::new(bounds.set_aside),
         }))
     }
 
@@ -40,22 +50,27 @@ impl Memory {
 
     /// The bound.
     pub fn bound(&self) -> usize {
-        self.0.bound
+        self.0.bounds.all
     }
 
     /// For what comes from a peer: connections and their messages.
     pub fn inbound(&self, bytes: usize) -> Option<Charge> {
-        self.take(bytes, self.0.for_outbound)
+        self.take(bytes, self.0.bounds.for_outbound)
     }
 
     /// For what goes to a peer.
     pub fn outbound(&self, bytes: usize) -> Option<Charge> {
+        self.take(bytes, self.0.bounds.for_slots)
+    }
+
+    /// For a message's slots in queues.
+    pub fn slots(&self, bytes: usize) -> Option<Charge> {
         self.take(bytes, 0)
     }
 
     fn take(&self, bytes: usize, leave: usize) -> Option<Charge> {
         let used = self.used().checked_add(bytes)?;
-        if used.checked_add(leave)? > self.0.bound {
+        if used.checked_add(leave)? > self.0.bounds.all {
             return None;
         }
         self.0.used.set(used);
@@ -71,6 +86,16 @@ impl Charge {
     pub fn absorb(&mut self, mut other: Charge) {
         self.bytes += core::mem::take(&mut other.bytes);
     }
+
+    /// Takes a part of it away, as a charge of its own.
+    pub fn split(&mut self, bytes: usize) -> Charge {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Charge {
+            account: self.account.clone(),
+            bytes,
+        }
+    }
 }
 
 impl Drop for Charge {
@@ -85,12 +110,21 @@ mod tests {
 
     #[test]
     fn charges_end_with_their_owner() {
-        let memory = Memory::new(100, 10, 20);
+        let memory = Memory::new(Bounds {
+            all: 100,
+            set_aside: 10,
+            for_outbound: 20,
+            for_slots: 5,
+        });
         let mut a = memory.inbound(60).unwrap();
         assert!(memory.inbound(11).is_none(), "20 are for outbound");
-        assert!(memory.outbound(31).is_none());
-        a.absorb(memory.outbound(30).unwrap());
+        assert!(memory.outbound(26).is_none(), "5 are for slots");
+        a.absorb(memory.outbound(25).unwrap());
+        assert!(memory.slots(6).is_none());
+        a.absorb(memory.slots(5).unwrap());
         assert_eq!(memory.used(), 100);
+        drop(a.split(3));
+        assert_eq!(memory.used(), 97);
         drop(a);
         assert_eq!(memory.used(), 10);
         assert!(memory.outbound(usize::MAX).is_none());

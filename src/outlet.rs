@@ -1,7 +1,7 @@
 //! Writing to the outbox, for the small programs: one atomic line, or a spool file and the
 //! line that names it.
 
-use crate::limits::OUTLET_PAYLOAD;
+use crate::limits::{INPUT_STEP, OUTLET_PAYLOAD};
 use crate::outbox::{Opcode, encode, encode_spooled};
 use crate::rundir::RunDir;
 use crate::sys::{FileType, Open, Sys, write_all};
@@ -120,7 +120,14 @@ pub fn read_input<S: Sys>(sys: &S, len: Option<usize>) -> Result<Vec<u8>, Failur
         let want = buf.len().min(bound - input.len());
         match sys.read(&stdin, &mut buf[..want]).map_err(fail)? {
             0 => break,
-            count => input.extend_from_slice(&buf[..count]),
+            count => {
+                // By steps: doubling would take three times as much for a moment.
+                if input.capacity() - input.len() < count {
+                    let no_memory = |_| Failure::System("no memory for the message".to_owned());
+                    input.try_reserve_exact(INPUT_STEP).map_err(no_memory)?;
+                }
+                input.extend_from_slice(&buf[..count]);
+            }
         }
     }
     if len.is_none() && input.len() > OUTLET_PAYLOAD {

@@ -4,7 +4,7 @@ use crate::http::Refusal;
 use crate::limits::QUEUE_SLOT;
 use crate::memory::Charge;
 use crate::outbox::Opcode;
-use std::collections::VecDeque;
+use std::collections::LinkedList;
 use std::rc::Rc;
 use tungstenite::protocol::frame::Frame as Encoder;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -38,10 +38,13 @@ pub fn encode(frame: Encoder) -> Vec<u8> {
     bytes
 }
 
+/// An item, its two links, and what an allocator adds.
+const _: () = assert!(size_of::<Item>() + 4 * size_of::<usize>() <= QUEUE_SLOT);
+
 #[derive(Debug)]
 enum Item {
-    /// A message. It may be dropped whole while nothing of it is written.
-    Data(Rc<Frame>),
+    /// A message, and its slot's charge. It may be dropped whole while nothing of it is written.
+    Data { frame: Rc<Frame>, _slot: Charge },
     /// The answer to a ping. Only the newest is worth sending (RFC 6455 §5.5.3).
     Pong(Vec<u8>),
     /// An HTTP answer.
@@ -79,7 +82,7 @@ impl From<&Refusal> for Answer {
 impl Item {
     fn bytes(&self) -> &[u8] {
         match self {
-            Item::Data(frame) => &frame.bytes,
+            Item::Data { frame, .. } => &frame.bytes,
             Item::Answer(answer) => &answer.bytes,
             Item::Pong(bytes) | Item::Other(bytes) => bytes,
         }
@@ -89,7 +92,7 @@ impl Item {
     /// must go even when the queue is full.
     fn counts(&self) -> usize {
         match self {
-            Item::Data(frame) => frame.bytes.len() + QUEUE_SLOT,
+            Item::Data { frame, .. } => frame.bytes.len() + QUEUE_SLOT,
             Item::Answer(_) | Item::Pong(_) | Item::Other(_) => 0,
         }
     }
@@ -98,7 +101,9 @@ impl Item {
 /// One browser's queue.
 #[derive(Debug)]
 pub struct Queue {
-    items: VecDeque<Item>,
+    /// A list and no ring: an item takes its own memory only, and gives it back as it goes. A
+    /// ring doubles, and keeps its size until it is empty.
+    items: LinkedList<Item>,
     /// Bytes of the first item that are written.
     begun: usize,
     size: usize,
@@ -109,7 +114,7 @@ impl Queue {
     /// `bound`: `--queue`.
     pub fn new(bound: usize) -> Queue {
         Queue {
-            items: VecDeque::new(),
+            items: LinkedList::new(),
             begun: 0,
             size: 0,
             bound,
@@ -132,9 +137,9 @@ impl Queue {
         self.size >= self.bound
     }
 
-    /// Adds a message.
-    pub fn push(&mut self, frame: Rc<Frame>) {
-        self.add(Item::Data(frame));
+    /// Adds a message. `slot` charges [`QUEUE_SLOT`].
+    pub fn push(&mut self, frame: Rc<Frame>, slot: Charge) {
+        self.add(Item::Data { frame, _slot: slot });
     }
 
     /// Adds an HTTP answer.
@@ -169,18 +174,17 @@ impl Queue {
 
     /// How many messages are in it, a begun one among them.
     pub fn messages(&self) -> usize {
-        let data = |item: &&Item| matches!(item, Item::Data(_));
+        let data = |item: &&Item| matches!(item, Item::Data { .. });
         self.items.iter().filter(data).count()
     }
 
     /// Drops every message of which nothing is written; returns how many.
     pub fn drop_waiting(&mut self) -> usize {
-        let mut place = 0;
         let (before, begun) = (self.items.len(), self.begun > 0);
-        self.items.retain(|item| {
-            place += 1;
-            !matches!(item, Item::Data(_)) || (place == 1 && begun)
-        });
+        let items = core::mem::take(&mut self.items).into_iter().enumerate();
+        let kept =
+            items.filter(|(i, item)| !matches!(item, Item::Data { .. }) || (*i == 0 && begun));
+        self.items = kept.map(|(_, item)| item).collect();
         self.size = self.items.iter().map(Item::counts).sum();
         before - self.items.len()
     }
@@ -221,22 +225,25 @@ impl Queue {
             self.size -= first.counts();
             self.items.pop_front();
         }
-        // An idle connection holds no large buffer.
-        self.items = VecDeque::new();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use crate::memory::{Bounds, Memory};
 
-    fn frame(memory: &Memory, payload: &str) -> Rc<Frame> {
-        Frame::new(
-            Opcode::Text,
-            payload.into(),
-            memory.outbound(payload.len()).unwrap(),
-        )
+    const MEMORY: Bounds = Bounds {
+        all: 1000,
+        set_aside: 0,
+        for_outbound: 0,
+        for_slots: 0,
+    };
+
+    fn push(queue: &mut Queue, memory: &Memory, payload: &str) {
+        let charge = memory.outbound(payload.len()).unwrap();
+        let frame = Frame::new(Opcode::Text, payload.into(), charge);
+        queue.push(frame, memory.slots(QUEUE_SLOT).unwrap());
     }
 
     fn write(queue: &mut Queue, count: usize) -> Vec<u8> {
@@ -249,12 +256,12 @@ mod tests {
 
     #[test]
     fn short_writes_keep_the_bytes_in_order() {
-        let memory = Memory::new(1000, 0, 0);
+        let memory = Memory::new(MEMORY);
         for step in 1..20 {
             let mut queue = Queue::new(1000);
-            queue.push(frame(&memory, "one"));
-            queue.push(frame(&memory, "a longer one, past the scratch"));
-            queue.push(frame(&memory, "two"));
+            push(&mut queue, &memory, "one");
+            push(&mut queue, &memory, "a longer one, past the scratch");
+            push(&mut queue, &memory, "two");
             queue.push_head(b"HEAD".to_vec());
             let mut all = Vec::new();
             while !queue.is_empty() {
@@ -271,17 +278,17 @@ mod tests {
 
     #[test]
     fn a_begun_frame_is_finished_and_the_rest_dropped() {
-        let memory = Memory::new(1000, 0, 0);
-        let mut queue = Queue::new(30);
-        queue.push(frame(&memory, "one"));
+        let memory = Memory::new(MEMORY);
+        let mut queue = Queue::new(2 * QUEUE_SLOT);
+        push(&mut queue, &memory, "one");
         assert!(!queue.is_full());
-        queue.push(frame(&memory, "two"));
+        push(&mut queue, &memory, "two");
         assert!(queue.is_full());
         write(&mut queue, 1);
         assert_eq!(queue.drop_waiting(), 1);
         queue.push_control(b"C".to_vec());
         assert_eq!(write(&mut queue, 99), b"\x03oneC");
-        queue.push(frame(&memory, "two"));
+        push(&mut queue, &memory, "two");
         assert_eq!(queue.drop_waiting(), 1);
         assert!(queue.is_empty() && memory.used() == 0);
     }

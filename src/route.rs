@@ -19,8 +19,9 @@ fn segment(segment: &str) -> bool {
 /// The route of a hand-off by the program's name: `nph-ws` routes by PATH_INFO, any other
 /// `nph-NAME` is `/NAME` + PATH_INFO and reaches nothing outside `/NAME`, so that a web
 /// server's access rule on that one program holds. None: no route.
-pub fn of_handoff(program: &str, path_info: &str) -> Option<String> {
+pub fn of_handoff(program: &str, path_info: &[u8]) -> Option<String> {
     let name = program.strip_prefix("nph-")?;
+    let path_info = core::str::from_utf8(path_info).ok()?;
     if !path_info.is_empty() && !path_info.starts_with('/') {
         return None;
     }
@@ -51,41 +52,38 @@ mod tests {
     #[test]
     fn handoff_routes() {
         assert_eq!(
-            of_handoff("nph-ws", "/chat/room").as_deref(),
+            of_handoff("nph-ws", b"/chat/room").as_deref(),
             Some("/chat/room")
         );
-        assert_eq!(of_handoff("nph-chat", "").as_deref(), Some("/chat"));
+        assert_eq!(of_handoff("nph-chat", b"").as_deref(), Some("/chat"));
         assert_eq!(
-            of_handoff("nph-chat", "/room").as_deref(),
+            of_handoff("nph-chat", b"/room").as_deref(),
             Some("/chat/room")
         );
         for (program, path_info) in [
-            ("nph-ws", ""),
-            ("nph-ws", "/"),
-            ("nph-ws", "chat"),
-            ("nph-ws", "/chat/"),
-            ("nph-ws", "//chat"),
-            ("nph-ws", "/../etc"),
-            ("nph-ws", "/.hidden"),
-            ("nph-ws", "/a%2Fb"),
-            ("nph-ws", "/a b"),
-            ("nph-ws", "/a\0b"),
-            ("nph-admin", "x"),
-            ("nph-admin", "/../chat"),
-            ("nph-", ""),
-            ("nph-..", ""),
-            ("ws", "/chat"),
+            ("nph-ws", &b""[..]),
+            ("nph-ws", b"/"),
+            ("nph-ws", b"chat"),
+            ("nph-ws", b"/chat/"),
+            ("nph-ws", b"//chat"),
+            ("nph-ws", b"/../etc"),
+            ("nph-ws", b"/.hidden"),
+            ("nph-ws", b"/a%2Fb"),
+            ("nph-ws", b"/a b"),
+            ("nph-ws", b"/a\0b"),
+            ("nph-ws", b"/a\xff"),
+            ("nph-admin", b"x"),
+            ("nph-admin", b"/../chat"),
+            ("nph-admin", b"/\xff"),
+            ("nph-", b""),
+            ("nph-..", b""),
+            ("ws", b"/chat"),
         ] {
-            assert_eq!(
-                of_handoff(program, path_info),
-                None,
-                "{program} {path_info}"
-            );
+            let shown = path_info.escape_ascii();
+            assert_eq!(of_handoff(program, path_info), None, "{program} {shown}");
         }
-        assert_eq!(
-            of_handoff("nph-ws", &format!("/{}", "x".repeat(ROUTE))),
-            None
-        );
+        let long = format!("/{}", "x".repeat(ROUTE));
+        assert_eq!(of_handoff("nph-ws", long.as_bytes()), None);
     }
 
     #[test]

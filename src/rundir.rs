@@ -15,7 +15,8 @@ pub struct Held<S: Sys> {
     pub handoff: S::Fd,
     /// The FIFO, open for both.
     pub outbox: S::Fd,
-    /// The pid file's lock: the test for a live daemon.
+    /// The folder, locked: the test for a live daemon. It is what nobody else can open, and so
+    /// lock: its group may enter it, but not read it.
     pub lock: S::Fd,
 }
 
@@ -78,9 +79,9 @@ impl RunDir {
         format!("{}/token", self.0)
     }
 
-    /// Makes the folder itself, for `owner`, before the change of user. The error is one line
-    /// that names the cure.
-    pub fn make<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<(), String> {
+    /// Makes the folder itself, for `owner`, before the change of user, and locks it. The error
+    /// is one line that names the cure.
+    pub fn make<S: Sys>(&self, sys: &S, owner: Option<(u32, u32)>) -> Result<S::Fd, String> {
         let folder = self.path();
         match sys.make_dir(folder) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => self.check_ours(sys)?,
@@ -90,14 +91,18 @@ impl RunDir {
                 )
             })?,
         }
-        let made = sys.open(folder, Open::Folder);
-        made.and_then(|made| sys.set_access(&made, owner, 0o710))
-            .map_err(|e| {
-                format!(
-                    "cannot own the run folder {folder}: {e} (give it to this user, or choose \
+        let fail = |e| {
+            format!(
+                "cannot own the run folder {folder}: {e} (give it to this user, or choose \
                  another --run)"
-                )
-            })
+            )
+        };
+        let made = sys.open(folder, Open::Folder).map_err(fail)?;
+        if !sys.lock(&made).map_err(fail)? {
+            return Err(self.taken(sys));
+        }
+        sys.set_access(&made, owner, 0o710).map_err(fail)?;
+        Ok(made)
     }
 
     /// A folder that was there is taken only if it is empty or has been a run folder: a slip
@@ -117,13 +122,14 @@ impl RunDir {
         }
     }
 
-    /// Makes all that is in the folder ready for one daemon, as the user that it runs as.
-    pub fn prepare<S: Sys>(&self, sys: &S) -> Result<Held<S>, String> {
+    /// Makes all that is in the folder ready for the one daemon that has locked it, as the user
+    /// that it runs as.
+    pub fn prepare<S: Sys>(&self, sys: &S, lock: S::Fd) -> Result<Held<S>, String> {
         let at = |path: &str| {
             let path = path.to_owned();
             move |e: std::io::Error| format!("cannot use {path}: {e}")
         };
-        let lock = self.lock(sys)?;
+        self.write_pid(sys)?;
         self.prepare_spool(sys)?;
         let outbox = self.prepare_outbox(sys)?;
 
@@ -150,16 +156,6 @@ impl RunDir {
         ours.is_some() && ends.into_iter().any(|end| id(&path[..end]) == ours)
     }
 
-    /// That no other daemon serves it, as far as can be seen before the lock.
-    pub fn check_free<S: Sys>(&self, sys: &S) -> Result<(), String> {
-        let pid = sys.open(&self.pid(), Open::Read);
-        match pid.and_then(|pid| sys.lock(&pid)) {
-            Ok(false) => Err(self.taken(sys)),
-            // None, or it can't be told: the lock will.
-            Ok(true) | Err(_) => Ok(()),
-        }
-    }
-
     /// Why another daemon can't have it.
     fn taken<S: Sys>(&self, sys: &S) -> String {
         let pid = first_line(sys, &self.pid()).unwrap_or_default();
@@ -167,28 +163,17 @@ impl RunDir {
         format!("another ws2cgi, pid {pid}, serves {folder}; stop it, or choose another --run")
     }
 
-    fn lock<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
+    fn write_pid<S: Sys>(&self, sys: &S) -> Result<(), String> {
         let path = self.pid();
         let fail = |e| format!("cannot use {path}: {e}");
-        let lock = loop {
-            let lock = sys.open(&path, Open::Lock).map_err(fail)?;
-            if !sys.lock(&lock).map_err(fail)? {
-                return Err(self.taken(sys));
-            }
-            // A daemon that ended between the two calls has unlinked what we locked.
-            let locked = sys.fstat(&lock).map_err(fail)?.id;
-            if sys.lstat(&path).is_ok_and(|stat| stat.id == locked) {
-                break lock;
-            }
-        };
-        let stat = sys.fstat(&lock).map_err(fail)?;
-        if stat.file_type != FileType::Regular || stat.links != 1 {
-            return Err(format!("{path} is no file of ours; remove it"));
+        // Left by a daemon that was killed here.
+        match sys.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fail(e)),
+            _ => {}
         }
-        sys.truncate(&lock).map_err(fail)?;
-        write_all(sys, &lock, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)?;
-        sys.set_access(&lock, None, 0o644).map_err(fail)?;
-        Ok(lock)
+        let pid = sys.open(&path, Open::Create(0o644)).map_err(fail)?;
+        sys.set_access(&pid, None, 0o644).map_err(fail)?;
+        write_all(sys, &pid, format!("{}\n", sys.pid()).as_bytes()).map_err(fail)
     }
 
     fn prepare_spool<S: Sys>(&self, sys: &S) -> Result<(), String> {
@@ -246,8 +231,8 @@ impl RunDir {
         let _ = sys.unlink(&self.handoff());
     }
 
-    /// An ended daemon leaves the FIFO, so that waiting writers go on with the next. The pid
-    /// file goes last: until then no other daemon may serve this folder.
+    /// An ended daemon leaves the FIFO, so that waiting writers go on with the next. The lock
+    /// goes with its process: until then no other daemon may serve this folder.
     pub fn leave<S: Sys>(&self, sys: &S) {
         let _ = sys.unlink(&self.pid());
     }

@@ -34,6 +34,8 @@ pub enum Next {
     Closed(Option<Close>),
     /// More bytes are needed.
     Starved,
+    /// Memory is needed for the message that goes on behind what has been decoded.
+    Unpaid,
     /// The end came without a close frame.
     Vanished,
     /// The peer is to be told this code, and nothing more of it is understood.
@@ -113,12 +115,14 @@ impl WebSocket {
         let fail = |code, reason: &str| Next::Failed(Close::new(code, reason));
         match error {
             Error::Io(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if self.meter.unpaid {
+                    return Next::Unpaid;
+                }
                 if self.taken == self.input.len() {
                     (self.input, self.taken) = (Vec::new(), 0);
                 }
                 Next::Starved
             }
-            Error::Io(_) if self.meter.refused => fail(1013, "no memory for this message"),
             Error::ConnectionClosed | Error::AlreadyClosed => Next::Closed(None),
             Error::Capacity(_) => fail(1009, "message too big"),
             Error::Utf8(_) => fail(1007, "text is not UTF-8"),
@@ -128,6 +132,11 @@ impl WebSocket {
             Error::Protocol(e) => fail(1002, &e.to_string()),
             e => fail(1002, &e.to_string()),
         }
+    }
+
+    /// Whether memory is charged for a message that has not come in whole.
+    pub fn unfinished(&self) -> bool {
+        self.meter.charge.is_some()
     }
 
     /// Queues our close frame; the peer's answer will show as [`Next::Closed`].
@@ -214,7 +223,7 @@ impl Read for Port<'_> {
         let offered = &input[..input.len().min(buf.len())];
         let count = self.meter.admit(offered, self.max_message, self.memory);
         if count == 0 {
-            return Err(io::Error::other("refused"));
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         buf[..count].copy_from_slice(&offered[..count]);
         *self.taken += count;
@@ -249,22 +258,26 @@ struct Meter {
     payload: Option<u64>,
     /// For the message being put together.
     charge: Option<Charge>,
-    refused: bool,
+    /// There was no memory for the frame whose header is complete but for its last byte.
+    unpaid: bool,
 }
 
 impl Meter {
     /// How many of these bytes may be decoded now: up to the end of the frame. 0: there is
-    /// no memory for the frame that begins here.
+    /// no memory for the frame that begins here; once there is, it may be asked again.
     fn admit(&mut self, bytes: &[u8], max_message: usize, memory: &Memory) -> usize {
         let mut count = 0;
+        self.unpaid = false;
         while self.payload.is_none() && count < bytes.len() {
             self.header[self.seen] = bytes[count];
             self.seen += 1;
             count += 1;
             if self.seen == self.header_len() {
                 if !self.charge_frame(max_message, memory) {
-                    self.refused = true;
-                    return 0;
+                    // Without its last byte nobody believes the header.
+                    self.unpaid = true;
+                    self.seen -= 1;
+                    return count - 1;
                 }
                 self.payload = Some(self.payload_len());
             }
@@ -331,6 +344,16 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Bounds;
+
+    fn memory(all: usize) -> Memory {
+        Memory::new(Bounds {
+            all,
+            set_aside: 0,
+            for_outbound: 0,
+            for_slots: 0,
+        })
+    }
 
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut frame = vec![first];
@@ -353,7 +376,7 @@ mod tests {
 
     /// Feeds a stream in pieces and lists what comes out.
     fn run(stream: &[u8], piece: usize, bound: usize) -> (Vec<String>, Vec<u8>) {
-        let memory = Memory::new(bound, 0, 0);
+        let memory = memory(bound);
         let mut socket = WebSocket::new(70_000);
         let mut queue = Queue::new(1000);
         let mut seen = Vec::new();
@@ -365,6 +388,7 @@ mod tests {
                     Next::Message(opcode, p) => seen.push(format!("{opcode:?} {}", p.bytes.len())),
                     other => {
                         seen.push(match other {
+                            Next::Unpaid => "unpaid".to_owned(),
                             Next::Closed(close) => format!("closed {:?}", close.map(|c| c.code)),
                             Next::Failed(close) => format!("failed {}", close.code),
                             other => format!("{other:?}"),
@@ -432,12 +456,40 @@ mod tests {
     #[test]
     fn memory_is_asked_for_before_a_frame_is_believed() {
         let claim = &masked(0x82, &[0; 60_000])[..8];
-        assert_eq!(run(claim, 1, 59_999).0, ["failed 1013"]);
+        assert_eq!(run(claim, 1, 59_999).0, ["unpaid"]);
         assert_eq!(run(claim, 1, 60_000).0, [""; 0]);
         let first = masked(0x02, &[0; 30_000]);
-        assert_eq!(run(&first, 4096, 89_999).0, ["failed 1013"]);
+        assert_eq!(run(&first, 4096, 89_999).0, ["unpaid"]);
         // What came before it is run.
         let two = [masked(0x81, b"hi"), claim.to_vec()].concat();
-        assert_eq!(run(&two, 999, 50).0, ["Text 2", "failed 1013"]);
+        assert_eq!(run(&two, 999, 50).0, ["Text 2", "unpaid"]);
+    }
+
+    #[test]
+    fn a_frame_goes_on_once_there_is_memory() {
+        let memory = memory(90_000);
+        let mut queue = Queue::new(1000);
+        let fragments = [masked(0x02, &[1; 20_000]), masked(0x80, &[2; 1000])].concat();
+        for piece in [1, 5, 4096, fragments.len()] {
+            let mut socket = WebSocket::new(70_000);
+            let mut others = memory.inbound(89_999);
+            for bytes in fragments.chunks(piece) {
+                socket.feed(bytes);
+                let mut next = socket.next(&mut queue, &memory);
+                if matches!(next, Next::Unpaid) {
+                    assert!(matches!(socket.next(&mut queue, &memory), Next::Unpaid));
+                    assert!(!socket.unfinished());
+                    others = None;
+                    next = socket.next(&mut queue, &memory);
+                }
+                match next {
+                    Next::Starved => assert_eq!(socket.unfinished(), others.is_none()),
+                    Next::Message(Opcode::Binary, p) => assert_eq!(p.bytes.len(), 21_000),
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(others.is_none() && !socket.unfinished());
+        }
+        assert_eq!(memory.used(), 0);
     }
 }

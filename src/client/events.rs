@@ -94,7 +94,8 @@ impl<F> Client<F> {
     }
 
     pub(super) fn owe_close<S>(&mut self, shared: &mut Shared<S>) {
-        if matches!(self.link, Link::Opening) || !matches!(self.work, Work::Idle) {
+        let busy = !matches!(self.work, Work::Idle | Work::Unpaid);
+        if matches!(self.link, Link::Opening) || busy {
             return;
         }
         let code = self.ending.as_ref().map(|ending| ending.code);
@@ -160,7 +161,8 @@ impl<F> Client<F> {
         self.work = Work::Replying;
     }
 
-    /// The reply of a message or open event is carried out: the next event may come.
+    /// The reply of a message or open event is carried out, or there may be memory again for
+    /// the message that it waits for: the next event may come.
     pub fn resume<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         self.work = Work::Idle;
         // The clock stood still while we did not read.

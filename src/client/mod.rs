@@ -56,6 +56,8 @@ pub struct Client<F> {
     state: Vec<u8>,
     /// Set once, as soon as it is clear how the connection ends.
     ending: Option<Ending>,
+    /// Since when it holds memory for a message that has not come in whole.
+    unfinished: Option<Duration>,
     pulse: Pulse,
     slowness: Slowness,
     parting: Option<Farewell<F>>,
@@ -85,6 +87,8 @@ enum Link {
 enum Work {
     /// No event; the socket is read.
     Idle,
+    /// No event; a message on its way waits for memory.
+    Unpaid,
     /// An event waits for a job slot.
     Waiting { ticket: u64, task: Task },
     /// A job has it.
@@ -131,6 +135,7 @@ impl<F> Client<F> {
             protocol: String::new(),
             state: Vec::new(),
             ending: None,
+            unfinished: None,
             pulse: Pulse::Silent(shared.now),
             slowness: Slowness::default(),
             parting: None,
@@ -251,13 +256,18 @@ impl<F> Client<F> {
                 _ => return,
             }
             let closing = matches!(self.link, Link::Closing { .. });
-            match self.socket.next(&mut self.queue, &shared.memory) {
+            let next = self.socket.next(&mut self.queue, &shared.memory);
+            let unfinished = self.socket.unfinished();
+            self.unfinished = unfinished.then(|| self.unfinished.unwrap_or(shared.now));
+            match next {
                 Next::Starved => return,
                 // RFC 6455 §5.5.1: after our close frame its data is discarded.
-                Next::Message(..) if closing => {}
+                Next::Message(..) if closing => shared.counters.messages_discarded += 1,
                 Next::Message(opcode, payload) => {
                     self.wait_for(Task::Message(opcode, payload), shared);
                 }
+                Next::Unpaid if closing => self.give_way(shared),
+                Next::Unpaid => self.work = Work::Unpaid,
                 Next::Vanished => self.vanish(By::Client, shared),
                 Next::Closed(close) => {
                     let code = close.as_ref().map_or(1005, |c| c.code);
@@ -266,23 +276,41 @@ impl<F> Client<F> {
                     self.end(Ending { code, reason, by });
                     self.part(shared.now + CLOSE_TIMEOUT, shared);
                 }
-                Next::Failed(close) => {
-                    if self.ending.is_none() {
-                        info!("{}: closed with {}: {}", self.id, close.code, close.reason);
-                        self.queue.push_control(close_frame(&close));
-                    } else {
-                        let Close { code, reason } = &close;
-                        info!("{}: closed, its last bytes are {code}: {reason}", self.id);
-                    }
-                    self.end(Ending {
-                        code: close.code,
-                        reason: close.reason,
-                        by: By::Error,
-                    });
-                    self.part(shared.now + CLOSE_TIMEOUT, shared);
-                }
+                Next::Failed(close) => self.fail(close, shared),
             }
         }
+    }
+
+    /// Nothing more of what it sends is decoded.
+    fn fail<S>(&mut self, close: Close, shared: &mut Shared<S>) {
+        if self.ending.is_none() {
+            info!("{}: closed with {}: {}", self.id, close.code, close.reason);
+            self.queue.push_control(close_frame(&close));
+        } else {
+            let Close { code, reason } = &close;
+            info!("{}: closed, its last bytes are {code}: {reason}", self.id);
+        }
+        self.end(Ending {
+            code: close.code,
+            reason: close.reason,
+            by: By::Error,
+        });
+        self.part(shared.now + CLOSE_TIMEOUT, shared);
+    }
+
+    /// Whether its next message waits for memory.
+    pub fn unpaid(&self) -> bool {
+        matches!(self.work, Work::Unpaid)
+    }
+
+    /// Since when it holds memory for a message that has not come in whole.
+    pub fn unfinished(&self) -> Option<Duration> {
+        self.unfinished
+    }
+
+    /// There is no memory for its message, or somebody else needs it more.
+    pub fn give_way<S>(&mut self, shared: &mut Shared<S>) {
+        self.fail(Close::new(1013, "no memory for this message"), shared);
     }
 
     fn end(&mut self, ending: Ending) {
@@ -292,7 +320,14 @@ impl<F> Client<F> {
     /// Only the queue is left to write. A close event is owed.
     fn part<S>(&mut self, deadline: Duration, shared: &mut Shared<S>) {
         self.take_leave(deadline);
+        self.be_gone(shared);
+    }
+
+    fn be_gone<S>(&mut self, shared: &mut Shared<S>) {
         self.link = Link::Gone;
+        // With the memory of a message that it has not finished.
+        self.socket = WebSocket::new(shared.config.max_message);
+        self.unfinished = None;
         self.owe_close(shared);
     }
 
@@ -324,9 +359,8 @@ impl<F> Client<F> {
         if let Some(wire) = self.wire.take() {
             wire.end(&shared.sys, false);
         }
-        self.link = Link::Gone;
         self.end(Ending::vanished(by));
-        self.owe_close(shared);
+        self.be_gone(shared);
     }
 
     /// Drops the messages of which nothing is written.
@@ -428,9 +462,9 @@ impl<F> Client<F> {
         }
     }
 
-    /// Whether its queue takes no more messages.
+    /// Whether a message for it would have to wait.
     pub fn is_full(&self) -> bool {
-        self.queue.is_full()
+        self.ending.is_none() && self.queue.is_full()
     }
 
     /// Bytes in its queue.
@@ -445,8 +479,8 @@ impl<F> Client<F> {
         }
     }
 
-    /// Adds a message to its queue.
-    pub fn push(&mut self, frame: Rc<Frame>) {
-        self.queue.push(frame);
+    /// Adds a message to its queue; `slot` charges its place there.
+    pub fn push(&mut self, frame: Rc<Frame>, slot: Charge) {
+        self.queue.push(frame, slot);
     }
 }

@@ -20,7 +20,7 @@ pub(super) enum Pulse {
     Pinged(Duration),
 }
 
-/// `--slow-timeout` is a budget, spent while others wait for room in this queue.
+/// `--slow-timeout` is a budget, spent while others wait, or may soon, for room in this queue.
 #[derive(Default)]
 pub(super) struct Slowness {
     spent: Duration,

@@ -54,6 +54,15 @@ impl<F> Newcomer<F> {
     }
 }
 
+/// A hand-off that comes to nothing.
+enum Unfit {
+    /// The sender's mistake.
+    Wrong(&'static str),
+    /// Nobody's: the browser at this address has reset its connection meanwhile. Any browser
+    /// can, so that is no warning.
+    Gone(String),
+}
+
 /// A request that has come in whole, whichever way.
 struct Arrival<F> {
     wire: Wire<F>,
@@ -116,13 +125,17 @@ impl<S: Sys> Server<S> {
                     for fd in &datagram.fds {
                         sys.before_close(fd, false);
                     }
-                    let bytes = &record[..datagram.len];
+                    let (bytes, uid) = (&record[..datagram.len], datagram.uid);
                     match self.arrival(bytes, datagram) {
                         Ok(arrival) => self.admit(arrival),
-                        Err((why, uid)) => {
+                        Err(Unfit::Wrong(why)) => {
                             self.shared.counters.refused("record");
                             let uid = uid.map_or("unknown".to_owned(), |uid| uid.to_string());
                             warn!("hand-off record from uid {uid} refused: {why}");
+                        }
+                        Err(Unfit::Gone(remote)) => {
+                            self.shared.counters.refused("gone");
+                            info!("{remote}: it has gone before it got here");
                         }
                     }
                 }
@@ -141,22 +154,25 @@ impl<S: Sys> Server<S> {
         self.admit_again = self.shared.now + PAUSE;
     }
 
-    fn arrival(
-        &self,
-        bytes: &[u8],
-        datagram: Datagram<S::Fd>,
-    ) -> Result<Arrival<S::Fd>, (&'static str, Option<u32>)> {
-        let uid = datagram.uid;
+    fn arrival(&self, bytes: &[u8], datagram: Datagram<S::Fd>) -> Result<Arrival<S::Fd>, Unfit> {
         if datagram.truncated {
-            return Err(("it was cut off: too long, or too many descriptors", uid));
+            let why = "it was cut off: too long, or too many descriptors";
+            return Err(Unfit::Wrong(why));
         }
-        let record = Record::parse(bytes).map_err(|why| (why, uid))?;
-        let wire = self.wire_of(datagram.fds).map_err(|why| (why, uid))?;
-        debug!("hand-off from uid {uid:?} by {}", record.program);
-        let path_info = record.variables.text("PATH_INFO");
-        let script = record.variables.text("SCRIPT_NAME");
+        let record = Record::parse(bytes).map_err(Unfit::Wrong)?;
+        let variables = &record.variables;
+        let Some(wire) = self.wire_of(datagram.fds).map_err(Unfit::Wrong)? else {
+            return Err(Unfit::Gone(variables.text("REMOTE_ADDR").to_owned()));
+        };
+        debug!("hand-off from uid {:?} by {}", datagram.uid, record.program);
+        let path_info = variables.get("PATH_INFO").unwrap_or_default();
+        let script = variables.text("SCRIPT_NAME");
         // boa 0.93 leaves PATH_INFO in SCRIPT_NAME.
-        let base = script.strip_suffix(path_info).unwrap_or(script).to_owned();
+        let base = match variables.text("SERVER_SOFTWARE").starts_with("Boa/0.93") {
+            true => script.strip_suffix(variables.text("PATH_INFO")),
+            false => None,
+        };
+        let base = base.unwrap_or(script).to_owned();
         Ok(Arrival {
             wire,
             route: route::of_handoff(&record.program, path_info),
@@ -172,7 +188,8 @@ impl<S: Sys> Server<S> {
         })
     }
 
-    fn wire_of(&self, mut fds: Vec<S::Fd>) -> Result<Wire<S::Fd>, &'static str> {
+    /// None: its browser has gone.
+    fn wire_of(&self, mut fds: Vec<S::Fd>) -> Result<Option<Wire<S::Fd>>, &'static str> {
         let sys = &self.shared.sys;
         let outbox = self.outbox.id(sys);
         let ours = |fd: &S::Fd| sys.fstat(fd).is_ok_and(|stat| stat.id == outbox);
@@ -181,7 +198,8 @@ impl<S: Sys> Server<S> {
             _ if !fds.is_empty() => Err("it has more than two descriptors"),
             (_, None) => Err("it has no descriptor"),
             (None, Some(fd)) => match sys.adopt(fd) {
-                Ok((fd, Kind::Stream { .. })) => Ok(Wire::Socket(fd)),
+                Ok((fd, Kind::Stream { .. })) => Ok(Some(Wire::Socket(fd))),
+                Ok((_, Kind::Unconnected)) => Ok(None),
                 _ => Err("its descriptor is no connected stream socket"),
             },
             (Some(from), Some(to)) => match (sys.adopt(from), sys.adopt(to)) {
@@ -189,7 +207,7 @@ impl<S: Sys> Server<S> {
                     if ours(&from) || ours(&to) {
                         return Err("its descriptor is the outbox");
                     }
-                    Ok(Wire::Pipes { from, to })
+                    Ok(Some(Wire::Pipes { from, to }))
                 }
                 _ => Err("its descriptors are not a pipe to read and one to write"),
             },

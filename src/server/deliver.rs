@@ -1,8 +1,9 @@
 //! Messages to browsers: the outbox, and who gets what.
 
 use super::Server;
+use crate::client::Client;
 use crate::close::By;
-use crate::limits::{FRAME_CHARGE, READS_PER_TURN};
+use crate::limits::{FRAME_CHARGE, QUEUE_SLOT, READS_PER_TURN};
 use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
 use crate::queue::Frame;
@@ -215,14 +216,21 @@ impl<S: Sys> Server<S> {
         meant
     }
 
-    /// Memory for what goes out. Where there is none, whoever is sent most and has not read
-    /// it is in the way.
+    /// Memory for what goes out.
     pub(super) fn charge_outbound(&mut self, bytes: usize) -> Option<Charge> {
         let charge = self.shared.memory.outbound(bytes + FRAME_CHARGE);
+        self.or_crowded(charge)
+    }
+
+    /// Where there is no memory, whoever is sent much and has not read it is in the way. Not
+    /// only who is sent most: of several who refill their queues in turn, each would be that
+    /// for a moment only.
+    fn or_crowded(&mut self, charge: Option<Charge>) -> Option<Charge> {
         if charge.is_none() {
-            let behind = self.clients.iter().filter(|(_, c)| c.queued() > 0);
-            let most = behind.max_by_key(|(_, client)| client.queued());
-            self.in_the_way.extend(most.map(|(&number, _)| number));
+            let most = self.clients.values().map(Client::queued).max();
+            let much = most.unwrap_or_default() / 2;
+            let behind = self.clients.iter().filter(|(_, c)| c.queued() > much);
+            self.in_the_way.extend(behind.map(|(&number, _)| number));
         }
         charge
     }
@@ -255,6 +263,8 @@ impl<S: Sys> Server<S> {
             self.in_the_way.extend(full);
             return Err(Blocked);
         }
+        let slots = self.shared.memory.slots(meant.len() * QUEUE_SLOT);
+        let mut slots = self.or_crowded(slots).ok_or(Blocked)?;
         for number in meant {
             let Some(client) = self.clients.get_mut(&number) else {
                 continue;
@@ -263,7 +273,7 @@ impl<S: Sys> Server<S> {
                 client.close_slow(&mut self.shared);
                 self.shared.counters.messages_dropped += 1;
             } else if client.meant_by(&delivery.target) {
-                client.push(delivery.frame.clone());
+                client.push(delivery.frame.clone(), slots.split(QUEUE_SLOT));
                 self.shared.counters.messages_out += 1;
             }
         }

@@ -15,7 +15,7 @@ use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::job::{Fault, Job};
-use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN};
+use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::Memory;
 use crate::queue::Answer;
 use crate::rundir::{Held, RunDir};
@@ -41,7 +41,7 @@ pub struct Server<S: Sys> {
     /// None: shutting down.
     handoff: Option<S::Fd>,
     listeners: Vec<S::Fd>,
-    /// The pid file's lock, for as long as we live.
+    /// The run folder's lock, for as long as we live.
     _lock: S::Fd,
     /// On `--listen`, before their request head is complete.
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
@@ -82,7 +82,7 @@ impl<S: Sys> Server<S> {
         let seed = sys.seed();
         let boot = Boot(u64::from_le_bytes(core::array::from_fn(|i| seed[i])));
         let now = sys.now();
-        let memory = Memory::new(config.memory, config.set_aside(), config.for_outbound());
+        let memory = Memory::new(config.bounds());
         Server {
             status: status::Writer::new(config.status),
             shared: Shared {
@@ -138,6 +138,7 @@ impl<S: Sys> Server<S> {
             self.expire();
             // What one of these frees another may wait for, and no descriptor would tell.
             loop {
+                self.make_room();
                 self.flush();
                 self.sweep();
                 let settled = self.settle();
@@ -262,10 +263,40 @@ impl<S: Sys> Server<S> {
             }
             settled = true;
         }
+        // Behind a line that waits there may be one for each of those who are full: the last
+        // writer must not wait for them one after the other.
+        let standing = self.outbox.wants_reading().is_none();
         for (number, client) in &mut self.clients {
-            client.held_up(self.in_the_way.contains(number), self.shared.now);
+            let others = self.in_the_way.contains(number) || standing && client.is_full();
+            client.held_up(others, self.shared.now);
         }
         settled
+    }
+
+    /// Messages on their way in that found no memory get it from whoever has not finished his
+    /// for the longest: a few who send a little now and then must not shut out all others. Where
+    /// nobody is that late, it is the newcomer who has to go.
+    fn make_room(&mut self) {
+        let unpaid = |clients: &BTreeMap<u64, Client<_>>| {
+            let mut unpaid = clients.iter().filter(|(_, client)| client.unpaid());
+            unpaid.next().map(|(&number, _)| number)
+        };
+        while let Some(newcomer) = unpaid(&self.clients) {
+            if let Some(client) = self.clients.get_mut(&newcomer) {
+                client.resume(&mut self.shared);
+            }
+            if unpaid(&self.clients) != Some(newcomer) {
+                continue;
+            }
+            let late = self.shared.now.saturating_sub(UNFINISHED);
+            let begun = |(&n, client): (&u64, &Client<_>)| Some((client.unfinished()?, n));
+            let first = self.clients.iter().filter_map(begun).min();
+            let loser = first.filter(|(since, _)| *since <= late);
+            let loser = loser.map_or(newcomer, |(_, number)| number);
+            if let Some(client) = self.clients.get_mut(&loser) {
+                client.give_way(&mut self.shared);
+            }
+        }
     }
 
     /// What this turn has put into queues goes out in this turn.

@@ -31,11 +31,11 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
         None => None,
     };
     fit_descriptors(&sys, &mut config)?;
+    fit_memory(&sys, &mut config)?;
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
-    run.make(&sys, owner)?;
-    // Before its addresses are found in use.
-    run.check_free(&sys)?;
+    // A second daemon ends here, not where its addresses are found in use.
+    let lock = run.make(&sys, owner)?;
     // Ports below 1024 are root's, and so may be a socket's folder. The run folder is not: a
     // root who worked in there would follow whatever links USER has laid.
     let (users, roots): (Vec<_>, Vec<_>) = (config.listen.iter())
@@ -51,7 +51,7 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     for address in users {
         listeners.push(listen(&sys, address, None)?);
     }
-    let held = run.prepare(&sys)?;
+    let held = run.prepare(&sys, lock)?;
     sys.catch_signals()
         .map_err(|e| format!("cannot catch signals: {e}"))?;
     let mut server = Server::new(sys, config, run, held, listeners);
@@ -102,6 +102,25 @@ fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
     if fits < config.max_connections {
         warn!("--max-connections lowered to {fits}: the limit is {limit} descriptors (ulimit -n)");
         config.max_connections = fits;
+    }
+    Ok(())
+}
+
+/// An allocation that fails ends the daemon, so `--memory` must be there to be taken, and room
+/// for what an allocator cannot use of it.
+fn fit_memory<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
+    let limit = sys.memory_limit();
+    let fits = limit.saturating_sub(limits::UNCOUNTED_MEMORY) / 5 * 4;
+    if fits < config.least_memory() {
+        return Err(format!(
+            "a limit of {limit} bytes of memory is too low: {} are needed (raise it, ulimit -v \
+             or the build's MEMORY, or lower --jobs, --max-message or --max-reply)",
+            config.least_memory() / 4 * 5 + limits::UNCOUNTED_MEMORY
+        ));
+    }
+    if fits < config.memory {
+        warn!("--memory lowered to {fits}: the limit is {limit} bytes");
+        config.memory = fits;
     }
     Ok(())
 }

@@ -85,6 +85,7 @@ impl<S: Sys> Server<S> {
         top.named_object("messages", |o| {
             o.field("queued", counters.messages_out);
             o.field("dropped", counters.messages_dropped);
+            o.field("discarded", counters.messages_discarded);
             o.field("nobody", counters.nobody);
         });
         top.named_object("bytes", |o| {

@@ -16,6 +16,8 @@ use std::io;
 
 #[cfg(unix)]
 pub mod unix;
+#[cfg(target_family = "wasm")]
+pub mod wasm;
 
 /// Everything ws2cgi asks of an operating system.
 pub trait Sys {
@@ -33,6 +35,9 @@ pub trait Sys {
     fn pid(&self) -> u32;
     /// The soft limit on open descriptors (`RLIMIT_NOFILE`).
     fn descriptor_limit(&self) -> usize;
+    /// How many bytes of memory this process can take beside its program (RLIMIT_AS, or the
+    /// ceiling of a wasm module's memory); `usize::MAX`: no limit is set.
+    fn memory_limit(&self) -> usize;
     /// The working folder, absolute.
     fn current_dir(&self) -> io::Result<String>;
     /// Numeric user and primary group of a user's name or number.
@@ -135,8 +140,6 @@ pub trait Sys {
     /// Takes an exclusive lock for as long as the descriptor lives; false: another
     /// process has it (flock(2)).
     fn lock(&self, fd: &Self::Fd) -> io::Result<bool>;
-    /// ftruncate(2) to nothing.
-    fn truncate(&self, fd: &Self::Fd) -> io::Result<()>;
 
     // ---- Children
 
@@ -300,8 +303,6 @@ pub enum Open {
     FifoWriter,
     /// A new file with this mode; AlreadyExists where something stands.
     Create(u32),
-    /// Read and write, made if missing; what it holds stays.
-    Lock,
 }
 
 /// A program to run. Environment and argument hold no NUL.

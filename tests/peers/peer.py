@@ -18,7 +18,7 @@ ORIGIN = "/".join(URL.replace("ws", "http", 1).split("/")[:3])
 
 
 def connect(query="", **options):
-    options = {"origin": ORIGIN, "open_timeout": 20, "close_timeout": 20, **options}
+    options = {"origin": ORIGIN, "open_timeout": 60, "close_timeout": 60, **options}
     if PEM:
         options["ssl"] = ssl.create_default_context(cafile=PEM)
     return websockets.connect(URL + query, **options)
@@ -65,7 +65,7 @@ async def ping():
         for payload in b"", b"x" * 125:
             # It comes true when a pong with that payload does.
             pong = await ws.ping(payload or None)
-            await asyncio.wait_for(pong, 20)
+            await asyncio.wait_for(pong, 60)
         await ws.send("after")
         assert await ws.recv() == "after"
 
@@ -127,4 +127,4 @@ async def parallel():
     await asyncio.gather(*(one(n) for n in range(64)))
 
 
-asyncio.run(asyncio.wait_for(globals()[CASE](), 60))
+asyncio.run(asyncio.wait_for(globals()[CASE](), 120))

@@ -7,7 +7,9 @@
  *   head TEXT      print TEXT, a blank line
  *   env            print the environment as a text body, a variable a line, sorted
  *   fds            print the open descriptors as a text body
- *   cwd, argv      print those as a text body
+ *   cwd            print the working folder as a text body
+ *   ids            print process, parent, group and session by number, as a text body
+ *   signals        print the signals that are not as at birth: blocked, ignored, caught, pending
  *   echo           print the payload as it came, with its own content type
  *   box TEXT       write TEXT and a newline to the outbox
  *   boxes N TEXT   the same N times, each with its number at the end
@@ -163,6 +165,27 @@ static void cat(const char *path) {
     close(fd);
 }
 
+/* Asked, not read in /proc: that tells what an emulator has done for itself. */
+static void signals(void) {
+    char line[32];
+    sigset_t blocked, pending;
+    sigprocmask(SIG_BLOCK, 0, &blocked);
+    sigpending(&pending);
+    text_body();
+    for (int n = 1; n < 32; n++) {
+        struct sigaction now;
+        sigaction(n, 0, &now);
+        const char *what = sigismember(&blocked, n)      ? "blocked"
+                           : sigismember(&pending, n)    ? "pending"
+                           : now.sa_handler == SIG_IGN   ? "ignored"
+                           : now.sa_handler != SIG_DFL   ? "caught"
+                                                         : 0;
+        if (what)
+            put(1, line, (size_t)sprintf(line, "%d %s ", n, what));
+    }
+    put(1, "end", 3);
+}
+
 static void act(char *script);
 
 static void statement(char *verb) {
@@ -202,6 +225,12 @@ static void statement(char *verb) {
         text_body();
         if (getcwd(line, sizeof line))
             put(1, line, strlen(line));
+    } else if (strcmp(verb, "ids") == 0) {
+        text_body();
+        put(1, line, (size_t)sprintf(line, "%ld %ld %ld %ld", (long)getpid(), (long)getppid(),
+                                     (long)getpgid(0), (long)getsid(0)));
+    } else if (strcmp(verb, "signals") == 0) {
+        signals();
     } else if (strcmp(verb, "echo") == 0) {
         len = (size_t)sprintf(line, "Content-Type: %s\nContent-Length: %zu\n\n",
                               var("CONTENT_TYPE"), payload_len);

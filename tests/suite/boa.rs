@@ -1,8 +1,9 @@
 //! boa, in the three ages that FACTS name: every trap of theirs, with the real hand-off.
 
-use crate::harness::{Answer, Daemon, KEY, Server, Ws, read_answer, wait_for};
+use crate::harness::{Answer, Daemon, KEY, Server, Ws, masked, read_answer, wait_for};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::os::unix::fs::symlink;
+use tungstenite::Message;
 
 const WS: &str = "/cgi-bin/nph-ws/act";
 
@@ -291,6 +292,37 @@ fn a_delayed_upgrade_keeps_two_hundred_streams_whole() {
     });
     daemon.until_empty();
     assert_eq!(daemon.status()["closes"]["1000"], 200);
+}
+
+#[test]
+fn without_the_delay_this_boa_does_steal() {
+    let mut daemon = Daemon::start();
+    let boa = Server::boa("uclinux", &daemon);
+    // The first 32 bytes of this on the wire go, or none; what is left is an unmasked frame.
+    let text = format!("head X: y;out whole;{}", " ".repeat(40));
+    // Who is first, boa or the daemon, is chance.
+    let code = wait_for("a stream without its first bytes", || {
+        let mut ws = Ws::accepted(boa.upgrade("/cgi-bin/nph-act", &[("Origin", "")]));
+        ws.send_raw(&masked(0x81, text.as_bytes()));
+        match ws.next() {
+            Message::Close(close) => close.map(|close| u16::from(close.code)),
+            Message::Text(text) if text.as_str() == "whole" => None,
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(code, 1002);
+    daemon.expect("closed with 1002");
+}
+
+#[test]
+fn a_query_comes_decoded_from_this_boa_only() {
+    let (daemon, old) = uclinux("");
+    let new = Server::boa("rc21", &daemon);
+    for (boa, query) in [(old, "a=1 2&b=ü"), (new, "a=1%202&b=%c3%bc")] {
+        let url = "/cgi-bin/nph-act?a=1%202&b=%c3%bc";
+        let env = Ws::accepted(boa.upgrade(url, &[("Origin", "")])).ask("env");
+        assert_eq!(variable(&env, "QUERY_STRING"), Some(query), "{}", boa.name);
+    }
 }
 
 #[test]

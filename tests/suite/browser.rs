@@ -67,6 +67,26 @@ fn chromium_visits_lighttpd_by_http_2_under_tls() {
 }
 
 #[test]
+fn a_refusal_by_a_program_reaches_chromium_by_http_2_under_tls() {
+    let daemon = Daemon::start();
+    let lighttpd = Server::lighttpd_tls(&daemon);
+    let mut browser = Browser::start();
+    let page = browser.open(&format!("https://127.0.0.1:{}", lighttpd.port));
+    let refused = "head%20Status:%20403%20No;out%20not%20you";
+    for count in 1..=3 {
+        let connect = format!("connect('{WS}?open={refused}')");
+        // All that JavaScript gets to know.
+        assert_eq!(browser.text(&page, &connect), "close 1006 ");
+        daemon.status_until("/refusals/program", count);
+    }
+    daemon.until_empty();
+    // Nor does it spoil the HTTP/2 connection for others.
+    assert_eq!(browser.text(&page, &format!("connect('{WS}')")), "open ");
+    assert!(browser.text(&page, "ask('env')").contains(HTTP_2_KEY));
+    assert_eq!(daemon.number("/accepted"), 1);
+}
+
+#[test]
 fn a_page_from_another_origin_is_kept_out() {
     let mut daemon = Daemon::start();
     let (own, foreign) = (Server::boa("rc21", &daemon), Server::lighttpd(&daemon));

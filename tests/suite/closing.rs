@@ -87,6 +87,21 @@ fn what_comes_behind_our_close_is_discarded() {
         assert_eq!(messages.count(), 1, "that of id()");
     }
     daemon.status_until("/closes/4000", 2);
+    daemon.status_until("/messages/discarded", 2);
+}
+
+#[test]
+fn messages_that_a_program_closes_over_are_counted() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    // One segment: all of it is read before the first is run.
+    let texts: [&[u8]; 4] = [b"out \\n", b"head WS-Close: 4000 enough", b"three", b"four"];
+    ws.send_raw(&texts.map(|text| masked(TEXT, text)).concat());
+    assert_eq!(ws.closed(), (4000, "enough".to_owned()));
+    daemon.event(&format!("done close {id}"));
+    daemon.status_until("/messages/discarded", 2);
+    daemon.status_until("/events/message/done", 3);
 }
 
 #[test]

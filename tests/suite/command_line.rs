@@ -1,6 +1,6 @@
 //! The daemon's command line: what it asks for, and how a start that can't be ends.
 
-use crate::harness::{Daemon, Start, command, ws2cgi};
+use crate::harness::{Daemon, Start, as_root, command, os_words, ws2cgi};
 use std::process::Output;
 
 fn ws2cgi_says(args: &str) -> Output {
@@ -156,14 +156,13 @@ fn folders_that_cannot_be_used_end_the_start() {
         let folder = Start::folder();
         let why = why.replace("{}", &folder.path().display().to_string());
         let (code, said) = Start::default().args(args).again_in(folder).fails();
-        assert_eq!((code, said), (111, format!("ws2cgi: {why}\n")));
+        assert_eq!((code, said), (111, os_words(&format!("ws2cgi: {why}\n"))));
     }
 }
 
 #[test]
 fn a_run_folder_of_another_user_ends_the_start() {
-    if !nix::unistd::getuid().is_root() {
-        eprintln!("a_run_folder_of_another_user_ends_the_start: skipped, as this is not root");
+    if !as_root("a_run_folder_of_another_user_ends_the_start") {
         return;
     }
     use std::os::unix::fs::PermissionsExt;
@@ -178,16 +177,9 @@ fn a_run_folder_of_another_user_ends_the_start() {
         let (code, said) = Start::default().shell(shell).again_in(folder).fails();
         let why =
             "Operation not permitted (os error 1) (give it to this user, or choose another --run)";
-        assert_eq!(
-            (code, said),
-            (
-                111,
-                format!(
-                    "ws2cgi: cannot own the run folder {}: {why}\n",
-                    run.display()
-                )
-            )
-        );
+        let run = run.display();
+        let line = os_words(&format!("ws2cgi: cannot own the run folder {run}: {why}\n"));
+        assert_eq!((code, said), (111, line));
     }
 }
 

@@ -247,13 +247,12 @@ fn it_runs_in_its_own_folder_as_its_own_group() {
     for (route, folder) in [("/act", "handlers"), ("/deep/act", "handlers/deep")] {
         let mut ws = daemon.connect(route);
         assert_eq!(ws.ask("cwd"), daemon.path(folder).display().to_string());
-        let stat = ws.ask("cat /proc/self/stat");
-        let (pid, rest) = stat.split_once(" (act) ").expect("a name");
-        let fields: Vec<_> = rest.split(' ').collect();
-        let daemons = |field| proc_stat(daemon.pid(), field).unwrap();
-        assert_eq!(fields[1], daemon.pid().to_string(), "parent");
-        assert_eq!(fields[2], pid, "group");
-        assert_eq!(fields[3], daemons(6), "session");
+        let ids = ws.ask("ids");
+        let ids: Vec<_> = ids.split(' ').collect();
+        assert_eq!(ids[1], daemon.pid().to_string(), "parent");
+        assert_eq!(ids[2], ids[0], "group");
+        let session = proc_stat(daemon.pid(), 6).expect("a session");
+        assert_eq!(ids[3], session, "session");
     }
 }
 

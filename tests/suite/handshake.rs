@@ -332,7 +332,11 @@ fn a_script_name_that_holds_the_path_is_set_right() {
             ["/cgi-bin/nph-act", "/room"],
         ),
     ] {
-        let more = [("SCRIPT_NAME", script), ("PATH_INFO", path)];
+        let more = [
+            ("SERVER_SOFTWARE", "Boa/0.93.15"),
+            ("SCRIPT_NAME", script),
+            ("PATH_INFO", path),
+        ];
         let mut ws = Ws::accepted(daemon.hand_off(program, &more));
         assert_eq!(env(&mut ws, &names), seen);
     }

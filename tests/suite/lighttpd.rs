@@ -148,6 +148,28 @@ fn without_cgi_upgrade_the_cure_is_named() {
 }
 
 #[test]
+fn pings_keep_a_connection_that_lighttpd_would_drop() {
+    for (ping, kept) in [("--ping 1", true), ("--ping 0", false)] {
+        let daemon = Daemon::with(ping);
+        let text = std::fs::read_to_string(project("board/lighttpd.conf")).expect("lighttpd.conf");
+        let (long, short) = ("server.max-read-idle = 60", "server.max-read-idle = 2");
+        assert!(text.contains(long));
+        let config = daemon.path("lighttpd.conf");
+        std::fs::write(&config, text.replace(long, short)).expect("write it");
+        let lighttpd = Server::lighttpd_with(&daemon, &config);
+        let mut ws = lighttpd.ws(WS);
+        if kept {
+            // Five seconds in which it answers pings, and says nothing of its own.
+            (0..5).for_each(|_| ws.pinged());
+            ws.works();
+        } else {
+            daemon.event("close ");
+            assert_eq!(daemon.number("/closes/1006"), 1);
+        }
+    }
+}
+
+#[test]
 fn a_restart_of_lighttpd_closes_its_websockets_and_takes_new_ones() {
     let daemon = Daemon::start();
     let mut lighttpd = Server::lighttpd(&daemon);

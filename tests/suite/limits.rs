@@ -1,11 +1,14 @@
 //! Bounds: connections, memory, the log.
 
-use crate::harness::{Answer, Daemon, Start, Ws, read_answer, request, wait_for};
+use crate::harness::{Answer, Daemon, Start, Ws, as_root, masked, read_answer, request, wait_for};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 fn answer(daemon: &Daemon, url: &str) -> Answer {
     read_answer(&mut daemon.raw(url, &[]))
@@ -204,14 +207,49 @@ fn beyond_the_memory_newcomers_get_503_and_messages_1013() {
 }
 
 #[test]
+fn who_never_finishes_a_message_shuts_nobody_out() {
+    let mut daemon = Daemon::start();
+    let mut bystander = daemon.connect("/act2");
+    let mut tricklers: Vec<_> = (0..30).map(|_| daemon.connect("/act")).collect();
+    for trickler in &mut tricklers {
+        trickler.send_raw(&masked(0x82, &[0; 65_000])[..16]);
+    }
+    daemon.expect("closed with 1013: no memory for this message");
+    // Longer than a moment.
+    assert_eq!(bystander.ask("sleep 1500;head X-A: b;out slept"), "slept");
+    let before = daemon.number("/closes/1013");
+    // What is left is too little for a connection.
+    let refused = loop {
+        let mut client = daemon.raw("/act", &[]);
+        match read_answer(&mut client) {
+            answer if answer.status == 101 => tricklers.push(Ws::open(client, answer)),
+            answer => break answer,
+        }
+    };
+    assert_eq!(refused.body, "503: --memory is used up\n");
+    for trickler in &mut tricklers {
+        // Some are closed already.
+        let _ = trickler.stream().write(b"x");
+    }
+    let message = format!("head X-A: b;out here;{}", " ".repeat(10_000));
+    for _ in 0..50 {
+        assert_eq!(bystander.ask(&message), "here");
+    }
+    // One had to go, the first: no more than was needed.
+    daemon.status_until("/closes/1013", before + 1);
+    let why = "no memory for this message".to_owned();
+    assert_eq!(tricklers[0].closed(), (1013, why));
+}
+
+#[test]
 fn memory_that_slow_readers_hold_comes_back() {
-    let args = "--jobs 1 --max-message 1000 --max-reply 60000 --queue 10000000 --slow-timeout 1";
+    let args = "--jobs 1 --max-message 30000 --max-reply 60000 --queue 10000000 --slow-timeout 3";
     let mut daemon = Daemon::with(&least_memory(args));
-    let mut slow = daemon.connect("/act");
-    let slow_id = slow.id();
+    let mut slow: Vec<_> = (0..6).map(|_| daemon.narrow("/act")).collect();
+    let slow_ids: Vec<_> = slow.iter_mut().map(Ws::id).collect();
     let mut reader = daemon.connect("/act");
-    // More than what the kernel holds for the one that does not read.
-    let lines = 1500;
+    let lines = 100;
+    let begin = Instant::now();
     let line = |n: usize| format!("{n} {}", "x".repeat(14_000));
     std::thread::scope(|scope| {
         scope.spawn(|| (0..lines).for_each(|n| daemon.outbox(format!("text @all {}", line(n)))));
@@ -219,15 +257,97 @@ fn memory_that_slow_readers_hold_comes_back() {
             assert_eq!(reader.text(), line(n));
         }
     });
-    daemon.expect(&format!(
-        "WARN {slow_id}: too slow a reader, closed with 1013"
-    ));
-    daemon.status_until("/closes/1013", 1);
+    // They spend their time together: each on its own would add up to 18 seconds.
+    assert!(begin.elapsed() < Duration::from_secs(12));
+    for id in slow_ids {
+        daemon.expect(&format!("WARN {id}: too slow a reader, closed with 1013"));
+    }
+    daemon.status_until("/closes/1013", slow.len());
     let status = daemon.status();
     assert_eq!(status["outbox"]["lines"], lines);
     assert_ne!(status["messages"]["dropped"], 0);
     reader.works();
 }
+
+/// Kilobytes of the daemon's own memory.
+fn resident(daemon: &Daemon) -> u64 {
+    let kilobytes = &daemon.process("RssAnon")[0];
+    kilobytes.parse().expect("a number")
+}
+
+#[test]
+fn short_messages_to_many_who_do_not_read_stay_within_the_memory() {
+    let daemon = Daemon::with("--slow-timeout 100 --event-timeout 101");
+    let unused = daemon.number("/memory/used");
+    let url = "/act?open=head WS-Join: @r";
+    let mut idle: Vec<_> = (0..60).map(|_| daemon.narrow(url)).collect();
+    let (before, used) = (resident(&daemon), daemon.number("/memory/used"));
+    let mut fifo = daemon.writer();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The last of them are read when the members have gone.
+            for _ in 0..100 {
+                let lines = "text @r \n".repeat(400);
+                fifo.write_all(lines.as_bytes()).expect("write");
+            }
+            done.store(true, Relaxed);
+        });
+        let lines = || daemon.number("/outbox/lines");
+        let mut seen = 0;
+        wait_for("the outbox to stand", || {
+            let stands = lines() == seen && seen > 0;
+            seen = lines();
+            stands.then_some(())
+        });
+        assert!(!done.load(Relaxed), "it never stood");
+        let charged = (daemon.number("/memory/used") - used) / 1024;
+        let grown = resident(&daemon) - before;
+        // The rest is what an allocator has at hand.
+        assert!(grown < charged + 512, "{grown} KB for {charged} KB charged");
+        idle.clear();
+    });
+    daemon.status_until("/memory/used", unused);
+}
+
+#[test]
+fn a_terminal_that_takes_no_more_stops_nobody_whoever_we_are() {
+    if !as_root("a_terminal_that_takes_no_more_stops_nobody_whoever_we_are") {
+        return;
+    }
+    let mut terminal = Command::new("/usr/bin/python3");
+    terminal.args(["-c", TERMINAL]);
+    terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().expect("python3");
+    let mut name = String::new();
+    let stdout = terminal.stdout.take().expect("its stdout");
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut name).expect("a name");
+    let start = Start::default().args("--ready-fd 9 --user nobody");
+    let daemon = start
+        .again_in(Start::folder_for_anyone())
+        .shell(&format!("exec 9>ready 2>{}", name.trim()))
+        .ready_when(|daemon| std::fs::read(daemon.path("ready")).is_ok_and(|text| text == b"\n"));
+    let mut ws = daemon.connect("/act");
+    for length in 1..100 {
+        ws.send(&format!(
+            "err {};head X-A: b;out on",
+            "x".repeat(10 * length)
+        ));
+        assert_eq!(ws.text(), "on");
+    }
+    assert_ne!(daemon.number("/log_lines_dropped"), 0);
+    drop(terminal.stdin.take());
+    terminal.wait().expect("its end");
+}
+
+/// A terminal whose other end nobody reads, until stdin ends. Root's, as a board's console is.
+const TERMINAL: &str = "\
+import os, sys
+master, terminal = os.openpty()
+print(os.ttyname(terminal), flush=True)
+sys.stdin.read()
+";
 
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
@@ -263,4 +383,16 @@ fn a_log_that_nobody_reads_stops_nothing() {
         log.push_str(&String::from_utf8_lossy(&block[..count]));
         log.contains(&line).then_some(())
     });
+}
+
+#[test]
+fn memory_is_lowered_to_what_the_process_can_take() {
+    let start = |kb: usize| Start::default().shell(&format!("ulimit -v {kb}"));
+    let mut daemon = start(9000).args("--memory 9000000").ready();
+    daemon.expect("--memory lowered to ");
+    assert!(daemon.number("/memory/bound") < 9_000_000);
+    daemon.connect("/act").works();
+    let (code, said) = start(7000).args("--max-message 3000000").fails();
+    assert_eq!(code, 111);
+    assert!(said.contains("bytes of memory is too low: "), "{said}");
 }

@@ -1,6 +1,6 @@
 //! `--listen`: upgrades taken directly, without a web server before or behind.
 
-use crate::harness::{Answer, Daemon, Start, Ws, masked, read_answer, request, wait_for};
+use crate::harness::{Answer, Daemon, Start, Ws, masked, os_words, read_answer, request, wait_for};
 use std::io::{Write, read_to_string};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -299,7 +299,9 @@ fn a_socket_that_somebody_listens_at_is_left_alone() {
     assert_eq!(code, 111);
     let path = path.display();
     assert!(
-        said.ends_with(&format!("ws2cgi: --listen unix:{path}: {IN_USE}\n")),
+        said.ends_with(&os_words(&format!(
+            "ws2cgi: --listen unix:{path}: {IN_USE}\n"
+        ))),
         "{said}"
     );
     drop(live);
@@ -326,6 +328,7 @@ fn an_address_that_cannot_be_had_ends_the_start() {
         let start = Start::default().args(&format!("--listen {address}"));
         let (code, said) = start.again_in(folder).fails();
         assert_eq!(code, 111, "{address}");
-        assert_eq!(said, format!("ws2cgi: --listen {shown}: {why}\n"));
+        let line = format!("ws2cgi: --listen {shown}: {why}\n");
+        assert_eq!(said, os_words(&line));
     }
 }

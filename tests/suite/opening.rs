@@ -1,6 +1,8 @@
 //! The outbox and connections whose open program still runs, or whose 101 is not out yet.
 
 use crate::harness::{Daemon, Ws, read_answer};
+use std::io::Read;
+use std::time::{Duration, Instant};
 
 /// The id of a connection whose open program is waiting.
 fn opening(daemon: &Daemon) -> String {
@@ -72,6 +74,15 @@ fn a_close_before_the_verdict_comes_behind_the_101_and_what_was_sent() {
         daemon.event(&format!("close {id} 0 4002 server early"));
         daemon.status_until("/messages/dropped", 0);
     }
+}
+
+#[test]
+fn the_101_is_not_there_before_the_delay_is_over() {
+    let daemon = Daemon::with("--upgrade-delay 300");
+    let begin = Instant::now();
+    let mut raw = daemon.raw("/act", &[]);
+    raw.read_exact(&mut [0]).expect("a first byte");
+    assert!(begin.elapsed() >= Duration::from_millis(300));
 }
 
 #[test]

@@ -131,6 +131,27 @@ fn what_a_slow_client_has_already_said_is_still_run() {
 }
 
 #[test]
+fn two_slow_clients_hold_a_writer_up_no_longer_than_one() {
+    let mut daemon = Daemon::with("--queue 4096 --slow-timeout 4 --event-timeout 7");
+    let mut slow = [(); 2].map(|()| daemon.narrow("/act"));
+    let ids = [0, 1].map(|n| slow[n].id());
+    // Each is full and stays so, and nobody waits for it yet.
+    for (n, id) in ids.iter().enumerate() {
+        let queue = || daemon.number(&format!("/connections/{n}/queue"));
+        while (0..20).any(|_| queue() < 4096) {
+            daemon.outbox(format!("text {id} {}", line(0)));
+        }
+    }
+    // More for each than the FIFO holds: its writer waits for the one, then for the other.
+    let [one, two] = ids.map(|id| format!("boxes 30 text {id} {}", "x".repeat(3900)));
+    let mut writer = daemon.connect("/act2");
+    let script = format!("{one};{two};head X-A: b;out written");
+    assert_eq!(writer.ask(&script), "written");
+    daemon.status_until("/closes/1013", 2);
+    daemon.expect("too slow a reader, closed with 1013");
+}
+
+#[test]
 fn with_no_slow_timeout_it_is_closed_at_once_and_nobody_waits() {
     let mut daemon = start("--slow-timeout 0");
     let _slow = idle_reader(&daemon);

@@ -120,6 +120,7 @@ fn a_running_message_is_finished_before_its_close_event() {
             format!("done close {id}"),
         ]
     );
+    assert_eq!(last_status(&daemon)["messages"]["discarded"], 1);
 }
 
 #[test]

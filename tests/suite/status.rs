@@ -51,7 +51,7 @@ fn every_field_is_there_and_right() {
     assert_eq!(status["outbox"], json!({"lines": 0, "bad": 0}));
     assert_eq!(
         status["messages"],
-        json!({"queued": 1, "dropped": 0, "nobody": 0})
+        json!({"queued": 1, "dropped": 0, "discarded": 0, "nobody": 0})
     );
     assert_eq!(status["bytes"]["in"], 6 + "env".len());
     assert_eq!(
@@ -95,7 +95,7 @@ fn what_happens_is_counted() {
     assert_eq!(status["outbox"], json!({"lines": 2, "bad": 1}));
     assert_eq!(
         status["messages"],
-        json!({"queued": 2, "dropped": 0, "nobody": 1})
+        json!({"queued": 2, "dropped": 0, "discarded": 0, "nobody": 1})
     );
     let bytes = |status: &Value, way: &str| status["bytes"][way].as_u64().expect("bytes");
     assert_eq!(bytes(&status, "out") - bytes(&before, "out"), 2 + 5);

@@ -77,7 +77,6 @@ pub fn open(path: &str, how: Open) -> io::Result<OwnedFd> {
             libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW,
             mode,
         ),
-        Open::Lock => (libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW, 0o644),
     };
     // SAFETY: a NUL-terminated path, and a mode for O_CREAT.
     let fd = owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) });

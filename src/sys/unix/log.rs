@@ -2,14 +2,15 @@
 
 use super::wait;
 use nix::libc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+
+/// Where lines go: stderr until it is opened anew.
+static LOG: AtomicI32 = AtomicI32::new(2);
 
 /// Writes a whole line to stderr, or nothing: a stderr that nobody reads must not stop
 /// the daemon.
 pub fn write(line: &[u8]) -> bool {
-    static LOG: OnceLock<libc::c_int> = OnceLock::new();
-    let fd = *LOG.get_or_init(open);
+    let fd = LOG.load(Relaxed);
     let (bytes, len) = (line.as_ptr().cast(), line.len());
     // A socket (a service manager's): poll would not tell whether all of it fits.
     // SAFETY: the slice is alive for the call.
@@ -37,21 +38,22 @@ fn put(fd: libc::c_int, bytes: &[u8]) -> isize {
     unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }
 }
 
-/// A terminal or pipe opened anew, so that it never blocks us, and goes on blocking those
-/// who share it: a serial console takes a line in its own time, or with flow control never.
-fn open() -> libc::c_int {
+/// Opens a terminal or pipe anew, so that it never blocks us, and goes on blocking those who
+/// share it: a serial console takes a line in its own time, or with flow control never. Before
+/// any change of user, who may not open root's console.
+pub fn open() {
     // SAFETY: all zero is a valid stat, which fstat fills.
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };
     // SAFETY: a live struct.
     let known = unsafe { libc::fstat(2, &mut stat) } == 0;
     let format = stat.st_mode & libc::S_IFMT;
     if !known || (format != libc::S_IFCHR && format != libc::S_IFIFO) {
-        return 2;
+        return;
     }
     let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_NONBLOCK | libc::O_NOCTTY;
     // SAFETY: a constant path.
     match unsafe { libc::open(c"/proc/self/fd/2".as_ptr(), flags | libc::O_CLOEXEC) } {
-        -1 => 2,
-        fd => fd,
+        -1 => {}
+        fd => LOG.store(fd, Relaxed),
     }
 }

@@ -72,9 +72,10 @@ macro_rules! entry {
 
 impl Unix {
     /// Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0),
-    /// so that nothing we open lands there, and ignores SIGPIPE.
+    /// so that nothing we open lands there, opens the log, and ignores SIGPIPE.
     pub fn new() -> io::Result<Unix> {
         occupy_standard_descriptors()?;
+        log::open();
         wait::ignore_sigpipe();
         Ok(Unix {
             waiter: wait::Waiter::default(),
@@ -130,6 +131,9 @@ impl Sys for Unix {
     }
     fn descriptor_limit(&self) -> usize {
         process::descriptor_limit()
+    }
+    fn memory_limit(&self) -> usize {
+        process::memory_limit()
     }
     fn current_dir(&self) -> io::Result<String> {
         process::current_dir()
@@ -254,9 +258,6 @@ impl Sys for Unix {
     }
     fn lock(&self, fd: &OwnedFd) -> io::Result<bool> {
         file::lock(fd)
-    }
-    fn truncate(&self, fd: &OwnedFd) -> io::Result<()> {
-        Ok(nix::unistd::ftruncate(fd, 0)?)
     }
 
     fn spawn(&mut self, program: &Program) -> io::Result<Child<OwnedFd>> {

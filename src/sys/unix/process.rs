@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::io::{self, Read};
 
@@ -33,11 +34,25 @@ pub fn seed() -> [u8; 20] {
 }
 
 pub fn descriptor_limit() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) => usize::try_from(soft).unwrap_or(usize::MAX),
-        Err(_) => 256,
-    }
+    soft_limit(Resource::RLIMIT_NOFILE).unwrap_or(256)
+}
+
+pub fn memory_limit() -> usize {
+    let limit = match soft_limit(Resource::RLIMIT_AS) {
+        None | Some(usize::MAX) => return usize::MAX,
+        Some(limit) => limit,
+    };
+    // The program and its libraries count too: proc_pid_statm(5), in pages.
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').next().and_then(|size| size.parse().ok());
+    // SAFETY: a plain question.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(0) as usize;
+    limit.saturating_sub(pages.unwrap_or(0usize) * page)
+}
+
+fn soft_limit(resource: Resource) -> Option<usize> {
+    let (soft, _) = getrlimit(resource).ok()?;
+    Some(usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 pub fn current_dir() -> io::Result<String> {

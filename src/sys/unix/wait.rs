@@ -134,7 +134,7 @@ impl Waiter {
         let timeout = deadline.map(|at| {
             let left = at.saturating_sub(process::now());
             libc::timespec {
-                tv_sec: left.as_secs().min(1 << 30) as libc::time_t,
+                tv_sec: left.as_secs().min(1 << 30) as _,
                 tv_nsec: left.subsec_nanos() as _,
             }
         });

@@ -1,12 +1,12 @@
 //! A daemon under test.
 
-use super::{PATIENCE, Ws, command, compile, tcp_pair, wait_for, ws2cgi};
+use super::{PATIENCE, Ws, command, compile, os_words, tcp_pair, wait_for, ws2cgi};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -92,6 +92,16 @@ impl Start {
         folder
     }
 
+    /// The same where also another user's daemon can run its programs.
+    pub fn folder_for_anyone() -> TempDir {
+        let folder = Start::folder();
+        for (name, mode) in [("", 0o755), ("handlers", 0o777)] {
+            let mode = Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path().join(name), mode).expect("chmod");
+        }
+        folder
+    }
+
     /// Starts the daemon and waits until it says that it is ready.
     pub fn ready(self) -> Daemon {
         self.ready_when(|daemon| daemon.log().contains(" ready in "))
@@ -111,12 +121,13 @@ impl Start {
         daemon
     }
 
-    /// Starts a daemon that must not come up. Returns its exit code and what it said.
+    /// Starts a daemon that must not come up. Returns its exit code and what it said, by
+    /// [`os_words`].
     pub fn fails(self) -> (i32, String) {
         let mut daemon = self.launch();
         let status = daemon.wait();
         daemon.quiet();
-        (status.code().unwrap_or(-1), daemon.log())
+        (status.code().unwrap_or(-1), os_words(&daemon.log()))
     }
 
     fn launch(self) -> Daemon {

@@ -19,7 +19,7 @@ pub use demo::Demo;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
-pub use programs::{built, command, compile, outcome, run_ok, ws2cgi};
+pub use programs::{built, command, compile, os_words, outcome, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
 pub use server::{Server, peer, project, send_head, server_command};
 pub use sockets::{request, tcp_pair};
@@ -27,8 +27,21 @@ pub use ws::{KEY, Ws, masked, plain};
 
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes longer than this; what does has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is waited for takes longer than this, in an emulator on a busy machine either;
+/// what does has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether this is root, as a test that changes users has to be. CI is; elsewhere such a test
+/// is left out, and says so.
+pub fn as_root(test: &str) -> bool {
+    let root = nix::unistd::getuid().is_root();
+    let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(root || !ci, "{test} needs root, and CI leaves nothing out");
+    if !root {
+        eprintln!("{test}: left out, as this is not root");
+    }
+    root
+}
 
 /// Waits until `found` gives something. `what` names it where it does not.
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {

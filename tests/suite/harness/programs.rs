@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
-/// The binary under test. WS2CGI_BIN names another one, WS2CGI_RUNNER a program that runs
-/// it (an emulator).
+/// The binary under test. WS2CGI_BIN names another one.
 pub fn ws2cgi() -> PathBuf {
     match std::env::var_os("WS2CGI_BIN") {
         Some(path) => PathBuf::from(path),
@@ -15,19 +14,25 @@ pub fn ws2cgi() -> PathBuf {
     }
 }
 
-/// A command that runs `program`, under WS2CGI_RUNNER where there is one, with an empty
-/// environment.
+/// A command that runs `program` with an empty environment.
 pub fn command(program: &Path) -> Command {
-    let mut command = match std::env::var_os("WS2CGI_RUNNER") {
-        Some(runner) => {
-            let mut command = Command::new(runner);
-            command.arg(program);
-            command
-        }
-        None => Command::new(program),
-    };
+    let mut command = Command::new(program);
     command.env_clear();
     command
+}
+
+/// What a program said, or is to say, as it can be compared: `No such file or directory (os
+/// error 2)` are another C library's words and another CPU's number where WS2CGI_BIN is, and
+/// become `…` there.
+pub fn os_words(text: &str) -> String {
+    let cut = || {
+        let (before, rest) = text.split_once(" (os error ")?;
+        let (_, after) = rest.split_once(')')?;
+        let (before, _words) = before.rsplit_once(": ")?;
+        Some(format!("{before}: …{after}"))
+    };
+    let foreign = std::env::var_os("WS2CGI_BIN").and_then(|_| cut());
+    foreign.unwrap_or_else(|| text.to_owned())
 }
 
 /// Compiles a C or Rust file of the project, if that has not been done since it changed,

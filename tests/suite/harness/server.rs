@@ -1,5 +1,5 @@
 //! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
-//! lighttpd and nginx, each with the configuration that `board/` offers.
+//! lighttpd, busybox and nginx, each with the configuration that `board/` offers.
 
 use super::{
     Answer, Daemon, KEY, PATIENCE, Ws, compile, kill_group, ports, read_answer, run_ok, wait_for,
@@ -7,6 +7,7 @@ use super::{
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -109,6 +110,21 @@ impl Server {
                 ("WS2CGI_PEM", root.join("pem").display().to_string()),
             ]);
             log_to(&mut command, daemon, "lighttpd.log");
+            command
+        })
+    }
+
+    // ---- busybox
+
+    /// busybox's httpd, whose programs lie below its pages.
+    pub fn busybox(daemon: &Daemon) -> Server {
+        let www = pages(daemon).join("www");
+        symlink("../cgi-bin", www.join("cgi-bin")).expect("link");
+        Server::on_a_free_port("busybox httpd", |port| {
+            let mut command = Command::new("busybox");
+            command.args(["httpd", "-f", "-p", &format!("127.0.0.1:{port}"), "-h"]);
+            command.arg(&www);
+            log_to(&mut command, daemon, "busybox.log");
             command
         })
     }

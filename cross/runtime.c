@@ -1,0 +1,188 @@
+/* What the C that wasm2c writes runs on, in place of wabt's own wasm-rt-impl.c: that one wants
+ * mmap, signals and setjmp; this one malloc and no MMU.
+ *
+ * The module's memory is taken once, at the start, up to its ceiling, and never moves: without
+ * an MMU a large piece is hard to find later. Every access of the module is checked against
+ * its end, so that it can't touch anything else. */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime.h"
+#include "ws2cgi.h"
+
+#define PAGE 65536u
+
+/* The ceiling of the module's memory, in KB; the Makefile's MEMORY. */
+#ifndef MEMORY_KB
+#define MEMORY_KB 4096
+#endif
+
+static wasm_rt_memory_t *const memory = &self.w2c_memory;
+
+static void die(const char *what, const char *why)
+{
+    char line[80];
+    int len = snprintf(line, sizeof line, "ws2cgi: %s%s\n", what, why);
+    _exit(write(2, line, (size_t)len) == len ? 70 : 71);
+}
+
+void broken(const char *why)
+{
+    die("module and host do not fit together: ", why);
+    abort();
+}
+
+/* A defect in the module, stopped before it does harm. A panic has said more before. */
+void wasm_rt_trap(wasm_rt_trap_t code)
+{
+    static const char *const why[] = {
+        "none", "an access out of bounds", "integer overflow", "division by zero",
+        "invalid conversion", "unreachable", "a call of another type", "uncaught exception",
+        "stack exhausted",
+    };
+    die("stopped: ", (unsigned)code < sizeof why / sizeof *why ? why[code] : "unknown");
+    abort();
+}
+
+/* Equal signature, equal number. */
+uint32_t wasm_rt_register_func_type(uint32_t params, uint32_t results, ...)
+{
+    enum { TYPES = 96, LENGTH = 20 };
+    static unsigned char types[TYPES][LENGTH];
+    static unsigned known;
+    unsigned char type[LENGTH] = { 0 };
+    unsigned i;
+    va_list list;
+    if (params + results + 2 > LENGTH)
+        broken("a function with too many parameters");
+    va_start(list, results);
+    type[0] = (unsigned char)(params + 1);
+    for (i = 0; i < params + results; i++)
+        type[i + 1] = (unsigned char)(va_arg(list, int) + 1);
+    va_end(list);
+    for (i = 0; i < known; i++)
+        if (memcmp(types[i], type, LENGTH) == 0)
+            return i + 1;
+    if (known == TYPES)
+        broken("too many types of functions");
+    memcpy(types[known++], type, LENGTH);
+    return known;
+}
+
+void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_t most)
+{
+    uint32_t ceiling = MEMORY_KB * 1024u / PAGE;
+    if (most > ceiling)
+        most = ceiling;
+    if (initial > most)
+        broken("MEMORY is less than the module begins with");
+    memory->data = calloc(most, PAGE);
+    if (!memory->data)
+        die("cannot start: ", "no memory for MEMORY, a number that make was given");
+#if WABT_BIG_ENDIAN
+    /* Address 0 is the last byte, and it grows downwards. */
+    memory->data += (most - initial) * PAGE;
+#endif
+    memory->pages = initial;
+    memory->max_pages = most;
+    memory->size = initial * PAGE;
+}
+
+uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint32_t pages)
+{
+    uint32_t before = memory->pages;
+    if (pages > memory->max_pages - before)
+        return UINT32_MAX;
+#if WABT_BIG_ENDIAN
+    memory->data -= pages * PAGE;
+#endif
+    memory->pages += pages;
+    memory->size += pages * PAGE;
+    return before;
+}
+
+uint32_t module_room(void)
+{
+    return (memory->max_pages - memory->pages) * PAGE;
+}
+
+void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, uint32_t size, uint32_t most)
+{
+    table->size = size;
+    table->max_size = most;
+    table->data = calloc(size, sizeof *table->data);
+    if (!table->data)
+        die("cannot start: ", "no memory");
+}
+
+/* The program ends with its process. */
+void wasm_rt_free_memory(wasm_rt_memory_t *freed)
+{
+    (void)freed;
+}
+void wasm_rt_free_funcref_table(wasm_rt_funcref_table_t *table)
+{
+    (void)table;
+}
+void wasm_rt_init(void)
+{
+}
+bool wasm_rt_is_initialized(void)
+{
+    return true;
+}
+
+#if WABT_BIG_ENDIAN
+static unsigned char *piece(uint32_t at, uint32_t len)
+{
+    return memory->data + (memory->size - at - len);
+}
+
+static void reverse(uint32_t at, uint32_t len)
+{
+    unsigned char *low = piece(at, len), *high = low + len;
+    while (low < --high) {
+        unsigned char byte = *low;
+        *low++ = *high;
+        *high = byte;
+    }
+}
+#else
+static unsigned char *piece(uint32_t at, uint32_t len)
+{
+    (void)len;
+    return memory->data + at;
+}
+
+static void reverse(uint32_t at, uint32_t len)
+{
+    (void)at;
+    (void)len;
+}
+#endif
+
+void *lend(uint32_t at, uint32_t len)
+{
+    if (len > memory->size || at > memory->size - len)
+        wasm_rt_trap(WASM_RT_TRAP_OOB);
+    reverse(at, len);
+    return piece(at, len);
+}
+
+void give_back(uint32_t at, uint32_t len)
+{
+    reverse(at, len);
+}
+
+Z_ws2cgi_instance_t self;
+
+int start_module(void)
+{
+    Z_ws2cgi_init_module();
+    Z_ws2cgi_instantiate();
+    return (int)Z_ws2cgiZ_run();
+}
