@@ -1,5 +1,5 @@
-//! The daemon: its tables, and the loop. One turn: build the poll set, wait, dispatch,
-//! expire, settle, flush, launch, sweep. Nothing is freed while it is being walked over.
+//! The daemon: its tables, and the loop. One turn: build the poll set, wait, dispatch, expire,
+//! make room, flush, sweep, settle, launch. Nothing is freed while it is being walked over.
 
 mod admit;
 mod deliver;
