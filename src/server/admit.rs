@@ -164,7 +164,7 @@ impl<S: Sys> Server<S> {
         let Some(wire) = self.wire_of(datagram.fds).map_err(Unfit::Wrong)? else {
             return Err(Unfit::Gone(variables.text("REMOTE_ADDR").to_owned()));
         };
-        debug!("hand-off from uid {:?} by {}", datagram.uid, record.program);
+        debug!("hand-off by {}", record.program);
         let path_info = variables.get("PATH_INFO").unwrap_or_default();
         let script = variables.text("SCRIPT_NAME");
         // boa 0.93 leaves PATH_INFO in SCRIPT_NAME.

@@ -394,7 +394,8 @@ impl<S: Sys> Server<S> {
             .count();
         if left > 0 {
             self.shared.counters.closes_not_run += left as u64;
-            warn!("{left} close events not run: the {SHUTDOWN:?} of a shutdown are over");
+            let seconds = SHUTDOWN.as_secs();
+            warn!("{left} close events not run: the {seconds} s of a shutdown are over");
         }
         for job in &mut self.jobs {
             // Not waited for: init reaps what we leave.
