@@ -8,6 +8,7 @@
 # make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
 # make test-native-cross   builds those, and tests them by emulators
 # make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs
+# make test-bfin           the same on a simulated Blackfin; its compiler and simulator first, once
 #
 # Debian packages that these need and do not find are installed first (tests/install). Most tests
 # wait for processes, so eight at once suit two cores.
@@ -20,7 +21,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable bench build size clean native
+.PHONY: run test test-native-cross test-portable test-bfin bench build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -46,6 +47,10 @@ test-native-cross:
 test-portable:
 	@tests/install test
 	@tests/portable/c
+
+# TESTS: only those with one of these in their names.
+test-bfin:
+	@tests/bfin/test $(TESTS)
 
 bench:
 	@tests/install run

@@ -36,6 +36,12 @@
         memcpy(BYTES_AT(at, sizeof value), &value, sizeof value);                              \
     }
 
+#define DEFINE_COPY(name, load, store)                                                         \
+    static inline void name(u32 to, u32 from)                                                  \
+    {                                                                                          \
+        store(to, load(from));                                                                 \
+    }
+
 static void check_piece(u32 at, u32 len)
 {
     if (UNLIKELY(len > self.w2c_memory.size || at > self.w2c_memory.size - len))

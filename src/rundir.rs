@@ -147,13 +147,22 @@ impl RunDir {
         })
     }
 
-    /// Whether a path lies in it.
+    /// Whether a path lies in it, or leads through it.
     pub fn holds<S: Sys>(&self, sys: &S, path: &str) -> bool {
+        // By identity: there are many spellings, and links.
         let id = |folder: &str| sys.stat(folder).map(|stat| stat.id).ok();
         let ours = id(self.path());
-        // By identity: there are many spellings.
-        let ends = path.match_indices('/').map(|(end, _)| end);
-        ours.is_some() && ends.into_iter().any(|end| id(&path[..end]) == ours)
+        let inside = |folder: &str| {
+            let mut folder = folder.to_owned();
+            let (mut below, mut here) = (None, id(&folder));
+            while here.is_some() && here != ours && here != below {
+                folder.push_str("/..");
+                (below, here) = (here, id(&folder));
+            }
+            here.is_some() && here == ours
+        };
+        let mut ends = path.match_indices('/').map(|(end, _)| end);
+        ends.any(|end| inside(&path[..end]))
     }
 
     /// Why another daemon can't have it.

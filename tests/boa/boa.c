@@ -2,6 +2,7 @@
  * boa.c - a stand-in for the web server boa, for the test-suite.
  *
  *     boa MODE PORT ROOT [ADDRESS]
+ *     boa MODE CONF
  *
  * MODE     rc21     boa 0.94.14rc21: an nph program's stdout is the client's socket
  *          uclinux  boa 0.93.15 of uClinux-dist: the same, with the traps of its age
@@ -9,9 +10,10 @@
  * PORT     0: the kernel picks. Printed on stdout, alone on a line, once it listens
  * ROOT     ROOT/www holds static files, ROOT/cgi-bin the programs under /cgi-bin/
  * ADDRESS  the IPv4 address to listen on, 127.0.0.1 if not given
+ * CONF     a boa.conf that says all this and more, see directive()
  *
- * The programs' error log is our stderr. SIGTERM ends it with 0; exit 100 is a wrong command
- * line, 111 a system call that failed.
+ * The programs' error log is our stderr, or CONF's ErrorLog. SIGTERM ends it with 0; exit 100 is
+ * a wrong command line or CONF, 111 a system call that failed.
  *
  * boa is in no registry that a test can count on. So this does to a request and to a CGI
  * program what boa does: the same variables and no more, the same descriptors, limits and
@@ -76,7 +78,7 @@ static const struct { const char *name; int modes; } aside[ASIDE] = {
 };
 
 enum { CONNECTIONS = 64, VARS = 100, ARGS = 128, BUFFER = 8192, URI_BYTES = 1024,
-       ROOT_BYTES = 512, POST_BYTES = 1024 * 1024 };
+       ROOT_BYTES = 512, POST_BYTES = 1024 * 1024, WORD = 64, TYPES = 32 };
 
 struct conn {
 	enum { HEAD, BODY, CGI_HEAD, FILL, DRAIN } state;
@@ -96,12 +98,16 @@ struct conn {
 	char buf[BUFFER + 1];	/* the head, which the char * above point into; then output */
 };
 
-static const char prefix[] = "/cgi-bin/";
-enum { PREFIX = sizeof prefix - 1 };
-
 static const struct mode *mode;
-static char root[ROOT_BYTES];
+
+/* What CONF, or ROOT, has said. */
+static char root[ROOT_BYTES], documents[ROOT_BYTES], programs[ROOT_BYTES], prefix[WORD];
+static char server_name[WORD] = "localhost", index_name[WORD] = "index.html";
+static char default_type[WORD] = "text/plain", address[WORD] = "127.0.0.1";
+static struct { char ending[16], name[WORD]; } types[TYPES];
+static int type_count, prefix_len, keepalive_max = 100;
 static unsigned port;
+
 static struct conn *conns[CONNECTIONS];
 static char path[ROOT_BYTES + URI_BYTES + 32], scratch[32768];
 
@@ -288,14 +294,14 @@ static void put_if(const char *name, const char *value)
 /* Exactly boa's variables, no more. */
 static void environment(const struct conn *c)
 {
-	char address[INET_ADDRSTRLEN], *type = c->aside[CONTENT_TYPE];
+	char ip[INET_ADDRSTRLEN], *type = c->aside[CONTENT_TYPE];
 	int i;
 
 	job.vars = 0;
 	job.next = job.strings;
 	put("PATH=%s", mode->path);
 	put("SERVER_SOFTWARE=%s", mode->software);
-	put("SERVER_NAME=localhost");
+	put("SERVER_NAME=%s", server_name);
 	put("GATEWAY_INTERFACE=CGI/1.1");
 	put("SERVER_PORT=%u", port);
 	put("SERVER_ADMIN=%s", is(UCLINUX) ? "root@localhost" : "");
@@ -306,28 +312,28 @@ static void environment(const struct conn *c)
 		put("HTTP_%s=%s", c->var[i].name, c->var[i].value);
 	if (c->path_info) {
 		put("PATH_INFO=%s", c->path_info);
-		put("PATH_TRANSLATED=%s/www%s", root, c->path_info);
+		put("PATH_TRANSLATED=%s%s", documents, c->path_info);
 	}
 	put_if("QUERY_STRING", c->query);
-	inet_ntop(AF_INET, &c->peer.sin_addr, address, sizeof address);
-	put("REMOTE_ADDR=%s", address);
+	inet_ntop(AF_INET, &c->peer.sin_addr, ip, sizeof ip);
+	put("REMOTE_ADDR=%s", ip);
 	put("REMOTE_PORT=%u", ntohs(c->peer.sin_port));
 	if (is_post(c)) {
 		put("CONTENT_TYPE=%s", type ? type : "text/plain");
 		put_if("CONTENT_LENGTH", c->aside[CONTENT_LENGTH]);
 	}
 	if (is(UCLINUX)) {	/* "no HTTP_HOST, no HTTP_AUTHORIZATION, no REQUEST_URI" */
-		put("DOCUMENT_ROOT=%s/www", root);
+		put("DOCUMENT_ROOT=%s", documents);
 		put("SERVER_ROOT=%s", root);
 		put("SCRIPT_NAME=%s", c->uri);	/* "wrongly holds PATH_INFO" */
 		put_if("HTTP_COOKIE", c->aside[COOKIE]);
 		put_if("HTTP_USER_AGENT", c->aside[USER_AGENT]);
 		put_if("HTTP_REFERER", c->aside[REFERER]);
 	} else {
-		inet_ntop(AF_INET, &c->self.sin_addr, address, sizeof address);
-		put("SERVER_ADDR=%s", address);
+		inet_ntop(AF_INET, &c->self.sin_addr, ip, sizeof ip);
+		put("SERVER_ADDR=%s", ip);
 		put("REQUEST_URI=%s", c->uri);	/* "its query cut off" */
-		put("SCRIPT_NAME=%.*s", PREFIX + c->name_len, c->uri);
+		put("SCRIPT_NAME=%.*s", prefix_len + c->name_len, c->uri);
 		put_if("HTTP_HOST", c->aside[HOST]);
 	}
 	job.envp[job.vars] = NULL;
@@ -424,7 +430,7 @@ static void run(struct conn *c)
 		finish(c);	/* "100 variables (more: empty reply)" */
 		return;
 	}
-	snprintf(path, sizeof path, "%s%s%.*s", root, prefix, c->name_len, c->uri + PREFIX);
+	snprintf(path, sizeof path, "%s%.*s", programs, c->name_len, c->uri + prefix_len);
 	strcpy(job.dir, path);
 	slash = strrchr(path, '/');
 	job.dir[slash - path] = '\0';
@@ -506,22 +512,22 @@ static void begin_body(struct conn *c)
 
 static void send_file(struct conn *c)
 {
-	const char *type = "text/plain", *dot;
+	const char *type = default_type, *dot;
 	struct stat st;
 	char more[128];
+	int i;
 
-	snprintf(path, sizeof path, "%s/www%s%s", root, c->uri,
-		 c->uri[strlen(c->uri) - 1] == '/' ? "index.html" : "");
+	snprintf(path, sizeof path, "%s%s%s", documents, c->uri,
+		 c->uri[strlen(c->uri) - 1] == '/' ? index_name : "");
 	c->src = open(path, O_RDONLY | O_CLOEXEC);
 	if (c->src < 0 || fstat(c->src, &st) < 0 || !S_ISREG(st.st_mode)) {
 		refuse(c, "404 Not Found");
 		return;
 	}
 	dot = strrchr(path, '.');
-	if (dot && !strcmp(dot, ".html"))
-		type = "text/html";
-	if (dot && !strcmp(dot, ".js"))
-		type = "text/javascript";
+	for (i = 0; dot && i < type_count; i++)
+		if (!strcmp(dot + 1, types[i].ending))
+			type = types[i].name;
 	snprintf(more, sizeof more, "Content-Type: %s\r\nContent-Length: %ld\r\n\r\n", type,
 		 (long)st.st_size);
 	c->start = c->end = 512;
@@ -533,13 +539,13 @@ static void send_file(struct conn *c)
 /* Splits the path into program and PATH_INFO; gives the answer where there is none to run. */
 static const char *find_program(struct conn *c)
 {
-	char *name = c->uri + PREFIX, *base = path + strlen(root) + PREFIX, *p;
+	char *name = c->uri + prefix_len, *base = path + strlen(programs), *p;
 	struct stat st;
 
 	/* "NPH is decided by the name right after the prefix"; in the old boa "only where the
 	   last path segment begins with nph-". */
 	c->nph = !strncmp(is(UCLINUX) ? strrchr(c->uri, '/') + 1 : name, "nph-", 4);
-	sprintf(path, "%s%s%s", root, prefix, name);
+	sprintf(path, "%s%s", programs, name);
 	for (p = base;; p++) {
 		char end;
 		p += strcspn(p, "/");
@@ -583,9 +589,9 @@ static void end_of_head(struct conn *c)
 	clean(c->uri);
 	if (*c->uri != '/')
 		refuse(c, is(UCLINUX) ? "404 Not Found" : "400 Bad Request");
-	else if (strncmp(c->uri, prefix, PREFIX) && is_post(c))
+	else if (strncmp(c->uri, prefix, prefix_len) && is_post(c))
 		refuse(c, is(UCLINUX) ? "501 Not Implemented" : "400 Bad Request");
-	else if (strncmp(c->uri, prefix, PREFIX))
+	else if (strncmp(c->uri, prefix, prefix_len))
 		send_file(c);
 	else if ((error = find_program(c)))
 		refuse(c, error);
@@ -649,9 +655,9 @@ static void header_line(struct conn *c, char *name, size_t len)
 		}
 	if (!is(UCLINUX) && !strcmp(name, "ACCEPT"))
 		return;
-	/* "HTTP_CONNECTION is never set": that is, until one has ended keep-alive, as an Upgrade
-	   does; a second Connection header is then one like any other. */
-	if (!strcmp(name, "CONNECTION") && !c->no_keepalive) {
+	/* "HTTP_CONNECTION is never set while KeepAliveMax > 0": that is, until one has ended
+	   keep-alive, as an Upgrade does; a second Connection header is then one like any other. */
+	if (!strcmp(name, "CONNECTION") && keepalive_max > 0 && !c->no_keepalive) {
 		c->no_keepalive = strncasecmp(value, "Keep-Alive", 10) != 0;
 		return;
 	}
@@ -801,12 +807,119 @@ static int listen_on(struct sockaddr_in *addr)
 	return fd;
 }
 
+/* ---- what it is told ---------------------------------------------------------------------- */
+
+static void keep(char *to, size_t room, const char *value)
+{
+	if (strlen(value) >= room)
+		die(100, "a value is too long");
+	strcpy(to, value);
+}
+
+static void number(const char *value)
+{
+	char *rest = "";
+	long n = isdigit((unsigned char)*value) ? strtol(value, &rest, 10) : -1;
+
+	if (n < 0 || n > 65535 || *rest)
+		die(100, "PORT is no port");
+	port = n;
+}
+
+static void add_type(const char *name, const char *ending)
+{
+	if (type_count == TYPES)
+		die(100, "too many types");
+	keep(types[type_count].name, sizeof types->name, name);
+	keep(types[type_count++].ending, sizeof types->ending, ending);
+}
+
+static void alias(const char *url, const char *folder)
+{
+	keep(prefix, sizeof prefix, url);
+	prefix_len = strlen(prefix);
+	keep(programs, sizeof programs, folder);
+	if (!prefix_len || prefix[prefix_len - 1] != '/' || folder[strlen(folder) - 1] != '/')
+		die(100, "both sides of ScriptAlias end with a slash");
+}
+
+/* A line of boa.conf. Whom it runs as, its logs of requests, how long it waits and how many it
+   serves are not this server's matter. A word that boa does not know ends it, as it ends boa. */
+static void directive(char *word, char *value, char *more)
+{
+	static const char *const passed_over[] = {
+		"User", "Group", "AccessLog", "KeepAliveTimeout", "MaxConnections", "MimeTypes",
+	};
+	size_t i;
+
+	if (!strcmp(word, "Port")) {
+		number(value);
+	} else if (!strcmp(word, "Listen")) {
+		keep(address, sizeof address, value);
+	} else if (!strcmp(word, "ServerName")) {
+		keep(server_name, sizeof server_name, value);
+	} else if (!strcmp(word, "DocumentRoot")) {
+		keep(documents, sizeof documents, value);
+	} else if (!strcmp(word, "DirectoryIndex")) {
+		keep(index_name, sizeof index_name, value);
+	} else if (!strcmp(word, "DefaultType")) {
+		keep(default_type, sizeof default_type, value);
+	} else if (!strcmp(word, "KeepAliveMax")) {
+		keepalive_max = atoi(value);
+	} else if (!strcmp(word, "ScriptAlias") && more) {
+		alias(value, more);
+	} else if (!strcmp(word, "AddType")) {
+		for (; more; more = strtok(NULL, " \t\n"))
+			add_type(value, more);
+	} else if (!strcmp(word, "ErrorLog")) {
+		if (!freopen(value, "a", stderr))
+			die(111, value);
+	} else {
+		for (i = 0; i < sizeof passed_over / sizeof *passed_over; i++)
+			if (!strcmp(word, passed_over[i]))
+				return;
+		die(100, word);
+	}
+}
+
+static void configure(const char *file)
+{
+	FILE *conf = fopen(file, "r");
+	const char *name = strrchr(file, '/');
+	char line[BUFFER];
+
+	if (!conf)
+		die(111, file);
+	snprintf(root, sizeof root, "%.*s", name ? (int)(name - file) : 1, name ? file : ".");
+	while (fgets(line, sizeof line, conf)) {
+		char *word = strtok(line, " \t\n"), *value = word ? strtok(NULL, " \t\n") : NULL;
+
+		if (!word || *word == '#')
+			continue;
+		if (!value)
+			die(100, word);
+		directive(word, value, strtok(NULL, " \t\n"));
+	}
+	fclose(conf);
+	if (!*documents || !*programs)
+		die(100, "DocumentRoot and ScriptAlias are needed");
+}
+
+static void place(const char *folder)
+{
+	if (!realpath(folder, scratch))
+		die(111, folder);
+	keep(root, sizeof root - sizeof "/cgi-bin/", scratch);
+	strcat(strcpy(documents, root), "/www");
+	alias("/cgi-bin/", strcat(scratch, "/cgi-bin/"));
+	add_type("text/html", "html");
+	add_type("text/javascript", "js");
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	struct sockaddr_in addr = { .sin_family = AF_INET };
-	long number = -1;
-	char *rest = "";
 	size_t i;
 	int fd;
 
@@ -822,17 +935,18 @@ int main(int argc, char **argv)
 	for (i = 0; argc > 1 && i < sizeof modes / sizeof *modes; i++)
 		if (!strcmp(argv[1], modes[i].name))
 			mode = &modes[i];
-	if (argc > 2 && isdigit((unsigned char)*argv[2]))
-		number = strtol(argv[2], &rest, 10);
-	if (argc < 4 || argc > 5 || !mode || number < 0 || number > 65535 || *rest)
-		die(100, "usage: boa rc21|uclinux|piped PORT ROOT [ADDRESS]");
-	if (inet_pton(AF_INET, argc > 4 ? argv[4] : "127.0.0.1", &addr.sin_addr) != 1)
+	if (argc < 3 || argc > 5 || !mode)
+		die(100, "usage: boa rc21|uclinux|piped PORT ROOT [ADDRESS], or CONF instead");
+	if (argc == 3) {
+		configure(argv[2]);
+	} else {
+		number(argv[2]);
+		place(argv[3]);
+	}
+	if (argc == 5)
+		keep(address, sizeof address, argv[4]);
+	if (inet_pton(AF_INET, address, &addr.sin_addr) != 1)
 		die(100, "ADDRESS is no IPv4 address");
-	if (!realpath(argv[3], scratch))
-		die(111, argv[3]);
-	if (strlen(scratch) >= ROOT_BYTES)
-		die(100, "ROOT is too long");
-	strcpy(root, scratch);
 
 	sigaction(SIGCHLD, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
@@ -840,7 +954,7 @@ int main(int argc, char **argv)
 	sigaction(SIGPIPE, &sa, NULL);
 	if (is(UCLINUX))
 		cloexec(0);	/* "fd 0 is closed in the program" */
-	addr.sin_port = htons(number);
+	addr.sin_port = htons(port);
 	fd = listen_on(&addr);
 	port = ntohs(addr.sin_port);
 	printf("%u\n", port);

@@ -19,6 +19,7 @@
  *   until NAME     wait until there is a file NAME in the working folder
  *   hang           wait for ever (as until, no longer than the working folder lives)
  *   deaf           from now on ignore SIGTERM
+ *   move           go to the process group of the daemon
  *   pid NAME       write the process id to the file NAME
  *   cat PATH       print a file as a text body; link PATH: where a link leads
  *   shut           close stdout
@@ -263,6 +264,9 @@ static void statement(char *verb) {
         put(1, line, n > 0 ? (size_t)n : 0);
     } else if (strcmp(verb, "deaf") == 0) {
         signal(SIGTERM, SIG_IGN);
+    } else if (strcmp(verb, "move") == 0) {
+        if (setpgid(0, getpgid(getppid())) < 0)
+            exit(3);
     } else if (strcmp(verb, "shut") == 0) {
         close(1);
     } else if (strcmp(verb, "signal") == 0) {

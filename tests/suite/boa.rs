@@ -54,6 +54,7 @@ fn programs_learn_what_boa_says_of_a_request() {
         let port = boa.port.to_string();
         for (name, value) in [
             ("SERVER_SOFTWARE", Some("Boa/0.94.14rc21")),
+            ("SERVER_NAME", Some("board")),
             ("SERVER_PORT", Some(&*port)),
             ("SCRIPT_NAME", Some("/cgi-bin/nph-ws/deep/act")),
             ("PATH_INFO", Some("/room")),

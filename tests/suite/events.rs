@@ -1,8 +1,9 @@
 //! Events: what a program is told, and the process it finds itself in.
 
-use crate::harness::{Daemon, KEY, Start, Ws, masked, proc_stat};
+use crate::harness::{Daemon, KEY, Start, Ws, masked, proc_stat, project, run_ok};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::process::Command;
 use ws2cgi::sys::{Sys, unix::Unix};
 
 /// What every event of a plain connection to `/act/room?QUERY` is told, beside what `more`
@@ -313,4 +314,32 @@ fn open_message_close() {
         ]
     );
     daemon.until_empty();
+}
+
+#[test]
+fn the_program_in_the_readme_switches_a_lamp_and_tells_everyone() {
+    let mut daemon = Daemon::start();
+    let readme = std::fs::read_to_string(project("README.md")).expect("README.md");
+    let (_, program) = readme.split_once("```c\n").expect("a C program");
+    let (program, _) = program.split_once("```").expect("its end");
+    let led = "/sys/class/leds/lamp/brightness";
+    assert!(program.contains(led));
+    // Its working folder is the handlers'.
+    std::fs::write(daemon.path("lamp.c"), program.replace(led, "led")).expect("write");
+    let mut cc = Command::new("cc");
+    cc.args("-std=gnu99 -Wall -Wextra -Werror -Os -o handlers/lamp lamp.c".split(' '));
+    run_ok(cc.current_dir(daemon.path("")));
+    let (mut one, mut other) = (daemon.connect("/lamp"), daemon.connect("/lamp"));
+    for (word, brightness) in [("on", "1"), ("off", "0")] {
+        one.send(word);
+        assert_eq!([one.text(), other.text()], [word, word]);
+        let lit = std::fs::read_to_string(daemon.path("handlers/led")).expect("the lamp");
+        assert_eq!(lit, brightness);
+    }
+    other.send("");
+    daemon.expect("/lamp: message event failed: exit status 1");
+    other.close(1000, "");
+    daemon.status_until("/events/close/done", 1);
+    one.send("on");
+    assert_eq!(one.text(), "on");
 }

@@ -150,6 +150,8 @@ fn a_hanging_message_fails_and_its_whole_group_is_killed() {
         "pid a;hang",
         "deaf;pid a;hang",
         "child deaf+pid b+hang;until b;pid a;hang",
+        // It leaves its group, and in it a child.
+        "child pid b+hang;until b;move;deaf;pid a;hang",
     ] {
         let (mut daemon, mut bystander) = with_bystander("--event-timeout 5 --slow-timeout 1");
         let mut ws = daemon.connect("/act");

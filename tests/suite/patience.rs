@@ -152,6 +152,30 @@ fn two_slow_clients_hold_a_writer_up_no_longer_than_one() {
 }
 
 #[test]
+fn who_is_sent_too_much_before_its_101_is_closed_behind_it() {
+    for delayed in [false, true] {
+        let delay = if delayed { "--upgrade-delay 5000" } else { "" };
+        let mut daemon = start(&format!("--slow-timeout 1 {delay}"));
+        let open = if delayed { "" } else { "until go;" };
+        let raw = daemon.raw(&format!("/act?open={open}head WS-Join: @r"), &[]);
+        let event = daemon.event("open ");
+        let id = event.split(' ').nth(1).expect("an id").to_owned();
+        if delayed {
+            daemon.status_until("/events/open/done", 1);
+        }
+        // It is full with the first; the second makes the outbox wait.
+        daemon.outbox(format!("text {id} {}\ntext {id} {}", line(0), line(1)));
+        let why = "sent too much before its 101, closed with 1013";
+        daemon.expect(&format!("WARN {id}: {why}"));
+        daemon.status_until("/messages/dropped", 1);
+        daemon.status_until("/messages/nobody", 1);
+        daemon.let_go("go");
+        assert_eq!(Ws::accepted(raw).closed(), (1013, "too slow".to_owned()));
+        daemon.event(&format!("close {id} 0 1013 timeout too slow"));
+    }
+}
+
+#[test]
 fn with_no_slow_timeout_it_is_closed_at_once_and_nobody_waits() {
     let mut daemon = start("--slow-timeout 0");
     let _slow = idle_reader(&daemon);

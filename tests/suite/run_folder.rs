@@ -9,6 +9,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use ws2cgi::rundir::RunDir;
+use ws2cgi::sys::unix::Unix;
 
 /// Mode, and owner and group.
 fn access(path: &Path) -> (u32, (u32, u32)) {
@@ -347,6 +349,33 @@ fn a_stale_link_as_hand_off_socket_or_pid_file_is_replaced_and_its_goal_left_alo
     daemon.connect("/act").works();
     assert_eq!(access(&goal).0 & 0o777, 0o644);
     assert_eq!(std::fs::read_to_string(&goal).expect("read"), "precious");
+}
+
+/// An address in there is bound as the user whose folder it is.
+#[test]
+fn the_folder_is_known_by_every_spelling() {
+    let daemon = Daemon::start();
+    let root = daemon.path("").display().to_string();
+    symlink(daemon.path("run"), daemon.path("link")).expect("link");
+    symlink("run/spool", daemon.path("spool")).expect("link");
+    let sys = Unix::new().expect("a system");
+    let run = RunDir::new(&daemon.path("run").display().to_string());
+    for (path, inside) in [
+        ("run/ws.sock", true),
+        ("run//ws.sock", true),
+        ("run/./ws.sock", true),
+        ("handlers/../run/ws.sock", true),
+        ("link/ws.sock", true),
+        ("run/spool/ws.sock", true),
+        ("spool/ws.sock", true),
+        ("run/../ws.sock", true),
+        ("ws.sock", false),
+        ("running/ws.sock", false),
+        ("handlers/ws.sock", false),
+        ("nowhere/run/ws.sock", false),
+    ] {
+        assert_eq!(run.holds(&sys, &format!("{root}/{path}")), inside, "{path}");
+    }
 }
 
 #[test]

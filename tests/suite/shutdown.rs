@@ -237,7 +237,7 @@ fn close_events_that_could_not_run_are_logged_and_counted() {
     // One had begun, and is killed at the end.
     assert_eq!(count(&daemon, "close "), 1);
     assert_eq!(count(&daemon, "done close "), 0);
-    daemon.expect("WARN 3 close events not run: the 10s of a shutdown are over");
+    daemon.expect("WARN 3 close events not run: the 10 s of a shutdown are over");
     assert_eq!(last_status(&daemon)["closes_not_run"], 3);
 }
 

@@ -344,15 +344,3 @@ fn the_licences_are_there() {
     assert!(text("LICENSE-MIT").contains("Permission is hereby granted"));
     assert!(text("LICENSE-APACHE").contains("Version 2.0, January 2004"));
 }
-
-#[test]
-fn the_program_in_the_readme_compiles() {
-    let readme = text("README.md");
-    let (_, program) = readme.split_once("```c\n").expect("a C program");
-    let (program, _) = program.split_once("```").expect("its end");
-    let source = built().join("readme.c");
-    std::fs::write(&source, program).expect("write");
-    let mut cc = Command::new("cc");
-    cc.args("-std=gnu99 -Wall -Wextra -Werror -fsyntax-only".split(' '));
-    run_ok(cc.arg(source));
-}

@@ -1,8 +1,7 @@
 //! The demo of `make run`, as it is run there.
 
-use super::{compile, project, run_ok, wait_for, ws2cgi};
+use super::{project, run_ok, wait_for};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -23,23 +22,19 @@ impl Demo {
     /// Starts it, in a process group of its own, and waits until it says where its page is.
     pub fn start() -> Demo {
         let temp = TempDir::new().expect("a folder");
-        let handlers = temp.path().join("ws-bin");
-        std::fs::create_dir(&handlers).expect("handlers");
-        for (program, name) in [
-            (compile("cgi-bin/chat.rs"), "chat"),
-            (compile("cgi-bin/echo.c"), "echo"),
-            (compile("cgi-bin/board.c"), "board"),
-        ] {
-            symlink(program, handlers.join(name)).expect("link");
-        }
         // A shell can't trap a signal that its parent ignores, as those of background jobs do.
         let mut command = Command::new("env");
         command
-            .arg("--default-signal=INT")
-            .arg(project("board/demo"))
-            .env("WS2CGI", ws2cgi())
-            .env("HANDLERS", &handlers)
-            .env("SENSORS", compile("cgi-bin/sensors.c"))
+            .args([
+                "--default-signal=INT",
+                "make",
+                "--no-print-directory",
+                "run",
+            ])
+            .current_dir(project(""))
+            // The tests' own make is another one.
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
             .env("PORT", "18080")
             .env("TMPDIR", temp.path())
             .stdin(Stdio::null())
@@ -71,11 +66,10 @@ impl Demo {
         self.child.id()
     }
 
-    /// What is left of it: folders in its temporary folder, beside the tests' own.
+    /// What is left of it: folders in its temporary folder.
     pub fn folders(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.temp.path()).expect("its folder");
-        let paths = entries.flatten().map(|entry| entry.path());
-        paths.filter(|path| !path.ends_with("ws-bin")).collect()
+        entries.flatten().map(|entry| entry.path()).collect()
     }
 
     /// What Ctrl-C does: SIGINT to the whole group.

@@ -42,9 +42,15 @@ impl Server {
 
     /// The stand-in in one of its modes: rc21, uclinux, piped.
     pub fn boa(mode: &str, daemon: &Daemon) -> Server {
+        let config = daemon.path(&format!("boa-{mode}.conf"));
+        let offered = match mode {
+            "uclinux" => "board/uclinux/boa.conf",
+            _ => "board/boa.conf",
+        };
+        pages(daemon);
+        std::fs::write(&config, boa_conf(daemon, offered, 0)).expect("boa.conf");
         let mut command = Command::new(compile("tests/boa/boa.c"));
-        command.args([mode, "0"]).arg(pages(daemon));
-        command.stdout(Stdio::piped());
+        command.arg(mode).arg(&config).stdout(Stdio::piped());
         log_to(&mut command, daemon, "boa.log");
         let mut child = command.spawn().expect("start boa");
         let stdout = child.stdout.take().expect("its stdout");
@@ -54,12 +60,8 @@ impl Server {
             .expect("its port");
         let port: u16 = line.trim().parse().expect("a port number");
         // Started again, it gets the port that it has now.
-        let mut command = Command::new(command.get_program());
-        command
-            .args([mode, &port.to_string()])
-            .arg(daemon.path(""))
-            .stdout(Stdio::null());
-        log_to(&mut command, daemon, "boa.log");
+        std::fs::write(&config, boa_conf(daemon, offered, port)).expect("boa.conf");
+        command.stdout(Stdio::null());
         Server {
             name: format!("boa {mode}"),
             port,
@@ -75,7 +77,8 @@ impl Server {
             servers.push(Server::on_a_free_port("real boa", |port| {
                 let config = daemon.path("boa-conf");
                 std::fs::create_dir_all(&config).expect("boa's folder");
-                std::fs::write(config.join("boa.conf"), boa_conf(daemon, port)).expect("boa.conf");
+                let text = boa_conf(daemon, "board/boa.conf", port);
+                std::fs::write(config.join("boa.conf"), text).expect("boa.conf");
                 let mut command = Command::new(&boa);
                 command.args(["-d", "-c"]).arg(config).stdout(Stdio::null());
                 log_to(&mut command, daemon, "real-boa.log");
@@ -305,9 +308,9 @@ fn log_to(command: &mut Command, daemon: &Daemon, name: &str) {
     command.process_group(0);
 }
 
-/// `board/boa.conf` with the places of a test.
-fn boa_conf(daemon: &Daemon, port: u16) -> String {
-    let text = std::fs::read_to_string(project("board/boa.conf")).expect("boa.conf");
+/// A boa.conf of ours with the places of a test.
+fn boa_conf(daemon: &Daemon, offered: &str, port: u16) -> String {
+    let text = std::fs::read_to_string(project(offered)).expect("boa.conf");
     let path = |name: &str| daemon.path(name).display().to_string();
     let places = [
         ("Port", port.to_string()),
