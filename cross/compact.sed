@@ -32,6 +32,7 @@ s/instance->/self./g
 # A number that is loaded only to be stored: one call in place of two.
 / = i(32|64)_load\(/ {
     N
+    s/(_store)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(\2/
     s/^  w2c_(i[0-9]+) = i32_load\((.*)\);\n  i32_store\((.*), w2c_\1\);$/  module_copy4(\3, \2);/
     s/^  w2c_(j[0-9]+) = i64_load\((.*)\);\n  i64_store\((.*), w2c_\1\);$/  module_copy8(\3, \2);/
     P
