@@ -29,13 +29,5 @@ s/memory_(copy|fill)\((&instance->w2c_memory, )+/module_\1(/g
 
 s/instance->/self./g
 
-# A number that is loaded only to be stored: one call in place of two.
-/ = i(32|64)_load\(/ {
-    N
-    s/(_store)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(\2/
-    s/^  w2c_(i[0-9]+) = i32_load\((.*)\);\n  i32_store\((.*), w2c_\1\);$/  module_copy4(\3, \2);/
-    s/^  w2c_(j[0-9]+) = i64_load\((.*)\);\n  i64_store\((.*), w2c_\1\);$/  module_copy8(\3, \2);/
-    P
-    D
-}
+# For pairs.sed.
 /^DEFINE_STORE\(i64_store32, /a DEFINE_COPY(module_copy4, i32_load, i32_store)\nDEFINE_COPY(module_copy8, i64_load, i64_store)
