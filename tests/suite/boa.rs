@@ -74,15 +74,16 @@ fn programs_learn_what_boa_says_of_a_request() {
 
 #[test]
 fn the_blocking_socket_that_boa_leaves_never_blocks_the_daemon() {
-    let mut daemon = Daemon::with("--slow-timeout 1 --event-timeout 60");
+    let mut daemon = Daemon::with("--slow-timeout 1 --event-timeout 60 --max-reply 480000");
     let servers = Server::rc21(&daemon);
     for (i, boa) in servers.iter().enumerate() {
         let mut other = boa.ws(WS);
         let stream = boa.upgrade(WS, &[]);
         setsockopt(&stream, sockopt::RcvBuf, &4096).expect("a small window");
         let mut slow = Ws::accepted(stream);
-        for _ in 0..200 {
-            slow.send("head X: y;flood 60000");
+        // More than the kernel holds.
+        for _ in 0..30 {
+            slow.send("head X: y;flood 480000");
         }
         wait_for("the slow reader to be closed", || {
             assert_eq!(other.ask("head X: y;out here"), "here");
