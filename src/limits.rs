@@ -83,7 +83,7 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// Where memory is short, a message that has been coming in for longer than this may have to
-/// give its share up to another. Whoever sends in earnest is done with one in less.
+/// give its share up to another, or to a connection. Whoever sends in earnest needs less.
 pub const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Payloads from this size on leave their buffer behind: the protocol's own one is

@@ -229,7 +229,7 @@ impl<S: Sys> Server<S> {
                         _ => (None, None),
                     };
                     let wire = Wire::Socket(fd);
-                    let Some(charge) = self.shared.memory.inbound(HEAD + SCRATCH) else {
+                    let Some(charge) = self.charge_inbound(HEAD + SCRATCH) else {
                         self.refuse(wire, &no_memory(), "?");
                         continue;
                     };
@@ -323,7 +323,7 @@ impl<S: Sys> Server<S> {
         self.clients.insert(id.number, client);
     }
 
-    fn decide(&self, arrival: &Arrival<S::Fd>) -> Result<(Request, Charge), Refusal> {
+    fn decide(&mut self, arrival: &Arrival<S::Fd>) -> Result<(Request, Charge), Refusal> {
         if self.stopping.is_some() {
             return Err(stopping());
         }
@@ -342,11 +342,6 @@ impl<S: Sys> Server<S> {
             None => format!("{}{program}", arrival.base),
         };
         let variables = request_variables(arrival.variables.clone(), &script, path_info);
-        let charge = self
-            .shared
-            .memory
-            .inbound(variables.bytes() + CONNECTION_CHARGE);
-        let charge = charge.ok_or_else(no_memory)?;
         let request = Request {
             route: route.to_owned(),
             program: program.to_owned(),
@@ -354,7 +349,8 @@ impl<S: Sys> Server<S> {
             variables,
             accept,
         };
-        Ok((request, charge))
+        let charge = self.charge_inbound(request.variables.bytes() + CONNECTION_CHARGE);
+        Ok((request, charge.ok_or_else(no_memory)?))
     }
 
     /// The program of a route: its longest existing prefix, and the rest. Links are

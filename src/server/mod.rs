@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::job::{Fault, Job};
 use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
-use crate::memory::Memory;
+use crate::memory::{Charge, Memory};
 use crate::queue::Answer;
 use crate::rundir::{Held, RunDir};
 use crate::shared::Shared;
@@ -273,29 +273,47 @@ impl<S: Sys> Server<S> {
         settled
     }
 
-    /// Messages on their way in that found no memory get it from whoever has not finished his
-    /// for the longest: a few who send a little now and then must not shut out all others. Where
-    /// nobody is that late, it is the newcomer who has to go.
+    /// Messages on their way in that found no memory get it from whoever is late with his, or,
+    /// where nobody is, are those who have to go.
     fn make_room(&mut self) {
         let unpaid = |clients: &BTreeMap<u64, Client<_>>| {
             let mut unpaid = clients.iter().filter(|(_, client)| client.unpaid());
             unpaid.next().map(|(&number, _)| number)
         };
-        while let Some(newcomer) = unpaid(&self.clients) {
-            if let Some(client) = self.clients.get_mut(&newcomer) {
+        while let Some(number) = unpaid(&self.clients) {
+            if let Some(client) = self.clients.get_mut(&number) {
                 client.resume(&mut self.shared);
             }
-            if unpaid(&self.clients) != Some(newcomer) {
-                continue;
+            if unpaid(&self.clients) == Some(number) && !self.give_way() {
+                if let Some(client) = self.clients.get_mut(&number) {
+                    client.give_way(&mut self.shared);
+                }
             }
-            let late = self.shared.now.saturating_sub(UNFINISHED);
-            let begun = |(&n, client): (&u64, &Client<_>)| Some((client.unfinished()?, n));
-            let first = self.clients.iter().filter_map(begun).min();
-            let loser = first.filter(|(since, _)| *since <= late);
-            let loser = loser.map_or(newcomer, |(_, number)| number);
-            if let Some(client) = self.clients.get_mut(&loser) {
+        }
+    }
+
+    /// Memory for a newcomer, likewise.
+    fn charge_inbound(&mut self, bytes: usize) -> Option<Charge> {
+        loop {
+            let charge = self.shared.memory.inbound(bytes);
+            if charge.is_some() || !self.give_way() {
+                return charge;
+            }
+        }
+    }
+
+    /// Whoever has not finished a message for the longest gives its memory up: a few who send a
+    /// little now and then must not shut out all others. False: nobody is that late.
+    fn give_way(&mut self) -> bool {
+        let late = self.shared.now.saturating_sub(UNFINISHED);
+        let clients = self.clients.values_mut();
+        let unfinished = clients.filter_map(|client| client.unfinished().map(|at| (at, client)));
+        match unfinished.min_by_key(|(since, _)| *since) {
+            Some((since, client)) if since <= late => {
                 client.give_way(&mut self.shared);
+                true
             }
+            _ => false,
         }
     }
 

@@ -3,12 +3,14 @@
 use crate::harness::{Answer, Daemon, Start, Ws, as_root, masked, read_answer, request, wait_for};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use ws2cgi::config::{Config, Wish};
 
 fn answer(daemon: &Daemon, url: &str) -> Answer {
     read_answer(&mut daemon.raw(url, &[]))
@@ -208,37 +210,44 @@ fn beyond_the_memory_newcomers_get_503_and_messages_1013() {
 
 #[test]
 fn who_never_finishes_a_message_shuts_nobody_out() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
+    let usual = ["--handlers", "/"].map(OsString::from);
+    let Ok(Wish::Serve(usual)) = Config::parse(usual) else {
+        panic!("no usual configuration");
+    };
+    let bounds = usual.bounds();
+    let left = || bounds.all - bounds.for_outbound - daemon.number("/memory/used") as usize;
     let mut bystander = daemon.connect("/act2");
     let mut tricklers: Vec<_> = (0..30).map(|_| daemon.connect("/act")).collect();
-    for trickler in &mut tricklers {
-        trickler.send_raw(&masked(0x82, &[0; 65_000])[..16]);
+    // All memory is claimed, down to less than a small message needs.
+    let mut claimed = 0;
+    while left() >= 1500 {
+        let size = (left() - 600).min(65_000);
+        let before = left();
+        tricklers[claimed].send_raw(&masked(0x82, &vec![0; size])[..16]);
+        claimed += 1;
+        wait_for("the claim", || (left() == before - size).then_some(()));
     }
-    daemon.expect("closed with 1013: no memory for this message");
-    // Longer than a moment.
+    assert!(claimed > 20);
+    // Longer than a moment, and they are not silent.
     assert_eq!(bystander.ask("sleep 1500;head X-A: b;out slept"), "slept");
-    let before = daemon.number("/closes/1013");
-    // What is left is too little for a connection.
-    let refused = loop {
-        let mut client = daemon.raw("/act", &[]);
-        match read_answer(&mut client) {
-            answer if answer.status == 101 => tricklers.push(Ws::open(client, answer)),
-            answer => break answer,
-        }
-    };
-    assert_eq!(refused.body, "503: --memory is used up\n");
-    for trickler in &mut tricklers {
-        // Some are closed already.
-        let _ = trickler.stream().write(b"x");
+    for trickler in &mut tricklers[..claimed] {
+        trickler.send_raw(b"x");
     }
-    let message = format!("head X-A: b;out here;{}", " ".repeat(10_000));
-    for _ in 0..50 {
+    let message = format!("head X-A: b;out here;{}", " ".repeat(2000));
+    for _ in 0..20 {
         assert_eq!(bystander.ask(&message), "here");
     }
-    // One had to go, the first: no more than was needed.
-    daemon.status_until("/closes/1013", before + 1);
-    let why = "no memory for this message".to_owned();
-    assert_eq!(tricklers[0].closed(), (1013, why));
+    // The first had to go, and no more of them than was needed.
+    let why = || (1013, "no memory for this message".to_owned());
+    assert_eq!(tricklers[0].closed(), why());
+    daemon.status_until("/closes/1013", 1);
+    // Nor are newcomers told that there is no memory.
+    let mut newcomers: Vec<_> = (0..12).map(|_| daemon.connect("/act")).collect();
+    newcomers.iter_mut().for_each(Ws::works);
+    assert_eq!(tricklers[1].closed(), why());
+    daemon.status_until("/closes/1013", 2);
+    daemon.status_until("/refusals", serde_json::json!({}));
 }
 
 #[test]
