@@ -69,12 +69,6 @@ pub const OUTBOX_LINE: usize = 16 * 1024;
 /// A message of the small programs; the daemon's own bound is `--max-reply`.
 pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 
-/// By how much their memory for it grows at a time.
-pub const INPUT_STEP: usize = 64 * 1024;
-
-/// What `--memory` does not count: the tables of the loop, status.json while it is written.
-pub const UNCOUNTED_MEMORY: usize = 256 * 1024;
-
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client closed with 1013 has this long to read the close before a reset.
@@ -89,7 +83,7 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// Where memory is short, a message that has been coming in for longer than this may have to
-/// give its share up to another, or to a connection. Whoever sends in earnest is done with one in less.
+/// give its share up to another, or to a connection. Whoever sends in earnest needs less.
 pub const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Payloads from this size on leave their buffer behind: the protocol's own one is
