@@ -69,6 +69,12 @@ pub const OUTBOX_LINE: usize = 16 * 1024;
 /// A message of the small programs; the daemon's own bound is `--max-reply`.
 pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 
+/// By how much their memory for it grows at a time.
+pub const INPUT_STEP: usize = 64 * 1024;
+
+/// What `--memory` does not count: the tables of the loop, status.json while it is written.
+pub const UNCOUNTED_MEMORY: usize = 128 * 1024;
+
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client closed with 1013 has this long to read the close before a reset.
