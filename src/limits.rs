@@ -103,7 +103,7 @@ pub const CONNECTION_CHARGE: usize = 6 * 1024;
 pub const FRAME_CHARGE: usize = 112;
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.
-pub const QUEUE_SLOT: usize = 9 * size_of::<usize>();
+pub const QUEUE_SLOT: usize = 10 * size_of::<usize>();
 
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;
