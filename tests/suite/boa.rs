@@ -96,7 +96,8 @@ fn the_blocking_socket_that_boa_leaves_never_blocks_the_daemon() {
 
 #[test]
 fn a_hundred_posts_do_not_freeze_boa() {
-    let daemon = Daemon::start();
+    // Nobody looks at the WebSocket meanwhile.
+    let daemon = Daemon::with("--ping 0");
     for boa in Server::rc21(&daemon) {
         let mut ws = boa.ws(WS);
         for _ in 0..100 {
