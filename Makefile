@@ -1,6 +1,6 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
-# make bench  what it costs, as ratios
+# make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
@@ -21,7 +21,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin bench build size clean native
+.PHONY: run test test-native-cross test-portable test-bfin bench bench-cross build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -55,6 +55,12 @@ test-bfin:
 bench:
 	@tests/install run
 	$(CARGO) bench --quiet --bench bench
+
+# The path may not be relative: cargo runs it elsewhere.
+bench-cross:
+	@tests/install run
+	@$(MAKE) --no-print-directory -C cross
+	WS2CGI_PEER=$(CURDIR)/target/cross/host/ws2cgi $(CARGO) bench --quiet --bench bench
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release

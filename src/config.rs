@@ -131,12 +131,17 @@ impl Config {
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         let mut config = Config::default();
         let mut parser = lexopt::Parser::from_args(args);
-        while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        while let Some(arg) = parser.next().map_err(complaint)? {
             let name = match arg {
                 Long("help") | Short('h') => return Ok(Wish::Help),
                 Long("version") | Short('V') => return Ok(Wish::Version),
                 Long(name) => name.to_owned(),
-                other => return Err(format!("{} (--help lists the options)", other.unexpected())),
+                other => {
+                    return Err(format!(
+                        "{} (--help lists the options)",
+                        complaint(other.unexpected())
+                    ));
+                }
             };
             config
                 .option(&name, &mut parser)
@@ -263,6 +268,21 @@ impl Config {
         self.least_memory()
             .saturating_add(idle)
             .saturating_add(busy)
+    }
+}
+
+/// What is wrong with an argument. lexopt's own words use `Debug`, which a build for small boards
+/// leaves out.
+pub fn complaint(error: lexopt::Error) -> String {
+    match error {
+        lexopt::Error::UnexpectedArgument(word) => {
+            format!("unexpected argument '{}'", word.to_string_lossy())
+        }
+        lexopt::Error::UnexpectedValue { option, value } => format!(
+            "unexpected argument for option '{option}': '{}'",
+            value.to_string_lossy()
+        ),
+        other => other.to_string(),
     }
 }
 

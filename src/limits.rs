@@ -73,7 +73,7 @@ pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 pub const INPUT_STEP: usize = 64 * 1024;
 
 /// What `--memory` does not count: the tables of the loop, status.json while it is written.
-pub const UNCOUNTED_MEMORY: usize = 256 * 1024;
+pub const UNCOUNTED_MEMORY: usize = 128 * 1024;
 
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// Where memory is short, a message that has been coming in for longer than this may have to
-/// give its share up to another, or to a connection. Whoever sends in earnest is done with one in less.
+/// give its share up to another, or to a connection. Whoever sends in earnest needs less.
 pub const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Payloads from this size on leave their buffer behind: the protocol's own one is
@@ -103,7 +103,7 @@ pub const CONNECTION_CHARGE: usize = 6 * 1024;
 pub const FRAME_CHARGE: usize = 112;
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.
-pub const QUEUE_SLOT: usize = 9 * size_of::<usize>();
+pub const QUEUE_SLOT: usize = 10 * size_of::<usize>();
 
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;

@@ -4,7 +4,7 @@ use crate::http::Refusal;
 use crate::limits::QUEUE_SLOT;
 use crate::memory::Charge;
 use crate::outbox::Opcode;
-use std::collections::LinkedList;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use tungstenite::protocol::frame::Frame as Encoder;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -38,8 +38,8 @@ pub fn encode(frame: Encoder) -> Vec<u8> {
     bytes
 }
 
-/// An item, its two links, and what an allocator adds.
-const _: () = assert!(size_of::<Item>() + 4 * size_of::<usize>() <= QUEUE_SLOT);
+/// A ring is at most twice as large as what is in it.
+const _: () = assert!(2 * size_of::<Item>() <= QUEUE_SLOT);
 
 #[derive(Debug)]
 enum Item {
@@ -101,9 +101,8 @@ impl Item {
 /// One browser's queue.
 #[derive(Debug)]
 pub struct Queue {
-    /// A list and no ring: an item takes its own memory only, and gives it back as it goes. A
-    /// ring doubles, and keeps its size until it is empty.
-    items: LinkedList<Item>,
+    /// It doubles as it fills, and shrinks as it empties.
+    items: VecDeque<Item>,
     /// Bytes of the first item that are written.
     begun: usize,
     size: usize,
@@ -114,7 +113,7 @@ impl Queue {
     /// `bound`: `--queue`.
     pub fn new(bound: usize) -> Queue {
         Queue {
-            items: LinkedList::new(),
+            items: VecDeque::new(),
             begun: 0,
             size: 0,
             bound,
@@ -180,11 +179,10 @@ impl Queue {
 
     /// Drops every message of which nothing is written; returns how many.
     pub fn drop_waiting(&mut self) -> usize {
-        let (before, begun) = (self.items.len(), self.begun > 0);
-        let items = core::mem::take(&mut self.items).into_iter().enumerate();
-        let kept =
-            items.filter(|(i, item)| !matches!(item, Item::Data { .. }) || (*i == 0 && begun));
-        self.items = kept.map(|(_, item)| item).collect();
+        let (before, mut begun) = (self.items.len(), self.begun > 0);
+        self.items
+            .retain(|item| core::mem::take(&mut begun) || !matches!(item, Item::Data { .. }));
+        self.shrink();
         self.size = self.items.iter().map(Item::counts).sum();
         before - self.items.len()
     }
@@ -224,6 +222,15 @@ impl Queue {
             self.begun = 0;
             self.size -= first.counts();
             self.items.pop_front();
+            self.shrink();
+        }
+    }
+
+    /// Gives back what it need not hold: not at each step, as it may fill again.
+    fn shrink(&mut self) {
+        let len = self.items.len();
+        if len < self.items.capacity() / 2 {
+            self.items.shrink_to(len + len / 2);
         }
     }
 }
@@ -291,6 +298,32 @@ mod tests {
         push(&mut queue, &memory, "two");
         assert_eq!(queue.drop_waiting(), 1);
         assert!(queue.is_empty() && memory.used() == 0);
+    }
+
+    #[test]
+    fn it_takes_what_its_slots_are_charged() {
+        let memory = Memory::new(Bounds {
+            all: 1 << 20,
+            ..MEMORY
+        });
+        let mut queue = Queue::new(1 << 20);
+        let fits = |queue: &Queue| {
+            let takes = queue.items.capacity() * size_of::<Item>();
+            // The smallest ring holds a few.
+            takes <= queue.messages() * QUEUE_SLOT + 4 * size_of::<Item>()
+        };
+        for _ in 0..3 {
+            for _ in 0..1000 {
+                push(&mut queue, &memory, "");
+                assert!(fits(&queue));
+            }
+            for _ in 0..995 {
+                write(&mut queue, 2);
+                assert!(fits(&queue));
+            }
+        }
+        queue.drop_waiting();
+        assert!(fits(&queue) && memory.used() == 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `ws-send`: the outbox from a command line.
 
 use crate::close::Close;
+use crate::config::complaint;
 use crate::outbox::Opcode;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::rundir::RunDir;
@@ -62,7 +63,7 @@ fn send<S: Sys>(
     let (mut verb, mut run) = (Verb::Send(Opcode::Text), None);
     let mut parser = lexopt::Parser::from_args(args);
     let target = loop {
-        match parser.next().map_err(|e| usage(e.to_string()))? {
+        match parser.next().map_err(|e| usage(complaint(e)))? {
             Some(Long("binary")) => verb = Verb::Send(Opcode::Binary),
             Some(Long("close")) => verb = Verb::Close,
             Some(Long("join")) => verb = Verb::Join,
@@ -78,7 +79,7 @@ fn send<S: Sys>(
                 return say(concat!("ws-send ", env!("CARGO_PKG_VERSION"), "\n"));
             }
             Some(Value(target)) => break target,
-            Some(other) => return Err(usage(other.unexpected().to_string())),
+            Some(other) => return Err(usage(complaint(other.unexpected()))),
             None => return Err(usage("no TARGET".to_owned())),
         }
     };

@@ -9,7 +9,7 @@
 #[path = "../suite/harness/mod.rs"]
 mod harness;
 
-use harness::{Daemon, Ws, command, compile};
+use harness::{Daemon, Start, Ws, command, compile};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
@@ -24,14 +24,15 @@ fn main() {
         return; // `cargo test` builds it, and runs nothing
     }
     println!("{:<36}{:>8}  {:<34}{:>6}", "", "ws2cgi", "against", "ratio");
-    let (ours, theirs) = (one_event(), one_program());
+    let native = Start::default;
+    let (ours, theirs) = (one_event(native()), one_program());
     row(
         "a message through echo.c, µs",
         ours,
         "starting echo.c, no more",
         theirs,
     );
-    let (ours, theirs) = (fan_out(), bare_fan_out());
+    let (ours, theirs) = (fan_out(native()), bare_fan_out());
     row(
         "an outbox line to 40 browsers, µs",
         ours,
@@ -45,6 +46,23 @@ fn main() {
         "a waiting CGI process",
         process,
     );
+    if let Some(peer) = std::env::var_os("WS2CGI_PEER") {
+        // make bench-cross: the C that comes of WebAssembly, and std built for size.
+        let peer = || Start::default().program(peer.clone().into());
+        let (event, lines) = (one_event(peer()), fan_out(peer()));
+        row(
+            "a message, by way of C, µs",
+            event,
+            "native",
+            one_event(native()),
+        );
+        row(
+            "an outbox line to 40, by way of C, µs",
+            lines,
+            "native",
+            fan_out(native()),
+        );
+    }
 }
 
 fn row(what: &str, ours: f64, peer: &str, theirs: f64) {
@@ -58,8 +76,8 @@ fn micros(time: Duration, count: usize) -> f64 {
     time.as_secs_f64() * 1e6 / count as f64
 }
 
-fn one_event() -> f64 {
-    let daemon = Daemon::start();
+fn one_event(start: Start) -> f64 {
+    let daemon = start.ready();
     std::fs::copy(compile("cgi-bin/echo.c"), daemon.path("handlers/echo")).expect("copy");
     let mut ws = daemon.connect("/echo");
     ws.ask("warm");
@@ -102,8 +120,8 @@ fn one_program() -> f64 {
 
 const PAYLOAD: &str = "{\"load\":0.42,\"memory\":61.8,\"temperature\":48.3,\"uptime\":123456}";
 
-fn fan_out() -> f64 {
-    let daemon = Daemon::start();
+fn fan_out(start: Start) -> f64 {
+    let daemon = start.ready();
     let browsers: Vec<Ws> = (0..BROWSERS)
         .map(|_| daemon.connect("/act?open=head%20WS-Join:%20@room"))
         .collect();

@@ -22,7 +22,7 @@ fn usage_errors_exit_100_with_one_line() {
         ),
         (
             "--handlers /h wat",
-            "unexpected argument \"wat\" (--help lists the options)",
+            "unexpected argument 'wat' (--help lists the options)",
         ),
         (
             "--handlers /h -x",
@@ -63,7 +63,7 @@ fn usage_errors_exit_100_with_one_line() {
         ),
         (
             "--handlers /h --close-on-error=yes",
-            "unexpected argument for option '--close-on-error': \"yes\"",
+            "unexpected argument for option '--close-on-error': 'yes'",
         ),
     ] {
         let output = ws2cgi_says(args);

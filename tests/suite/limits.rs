@@ -405,3 +405,21 @@ fn memory_is_lowered_to_what_the_process_can_take() {
     assert_eq!(code, 111);
     assert!(said.contains("bytes of memory is too low: "), "{said}");
 }
+
+#[test]
+fn thirty_two_clients_echo_in_half_a_megabyte() {
+    let daemon = Daemon::start();
+    let mut clients: Vec<Ws> = (0..32).map(|_| daemon.connect("/act")).collect();
+    let said = "x".repeat(64);
+    for _ in 0..10 {
+        for client in &mut clients {
+            client.send(&format!("out \\n{said}"));
+        }
+        for client in &mut clients {
+            assert_eq!(client.text(), said);
+        }
+    }
+    // All that is written to: heap, stack, data; of the C that comes of WebAssembly, its memory.
+    let kb = resident(&daemon);
+    assert!(kb <= 512, "{kb} KB");
+}

@@ -21,6 +21,7 @@ pub struct Start {
     shell: String,
     folder: Option<TempDir>,
     log_level: String,
+    program: PathBuf,
 }
 
 /// A running daemon. Dropping it kills it; without an earlier [`Daemon::quiet`] or
@@ -42,6 +43,7 @@ impl Default for Start {
             shell: String::new(),
             folder: None,
             log_level: "info".to_owned(),
+            program: ws2cgi(),
         }
     }
 }
@@ -58,6 +60,13 @@ impl Start {
     /// Its working folder is the temporary one.
     pub fn shell(mut self, shell: &str) -> Start {
         self.shell = format!("{shell}; ");
+        self
+    }
+
+    /// Another ws2cgi than the one under test: the benchmark compares two.
+    #[allow(dead_code)]
+    pub fn program(mut self, program: PathBuf) -> Start {
+        self.program = program;
         self
     }
 
@@ -138,7 +147,7 @@ impl Start {
             format!("--run={root}/run"),
         ];
         args.extend(self.args.iter().map(|arg| arg.replace("{}", &root)));
-        let program = command(&ws2cgi());
+        let program = command(&self.program);
         // Through a shell, for `ulimit` and the like; exec keeps the pid.
         let mut command = Command::new("/usr/bin/env");
         command
