@@ -135,11 +135,25 @@ u32 IMPORT(variable)(u32 index, u32 to, u32 room)
     return give_bytes(to, room, environ[index], strlen(environ[index]));
 }
 
+/* A text and a number behind it; printf would be the largest part of a small libc. */
+static void append(char *text, size_t room, const char *more, int number)
+{
+    char digits[12], *at = digits + sizeof digits - 1;
+    *at = 0;
+    do
+        *--at = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    strncat(text, more, room - strlen(text) - 1);
+    strncat(text, at, room - strlen(text) - 1);
+}
+
 u32 IMPORT(error_text)(u32 to, u32 room)
 {
-    char text[96];
+    char text[96] = "";
+    strncat(text, strerror(last_error), sizeof text - 1);
     /* As Rust says it. */
-    snprintf(text, sizeof text, "%s (os error %d)", strerror(last_error), last_error);
+    append(text, sizeof text - 1, " (os error ", last_error);
+    strcat(text, ")");
     return give_bytes(to, room, text, strlen(text) < room ? strlen(text) : room);
 }
 
@@ -705,7 +719,7 @@ u32 IMPORT(kind)(u32 fd, u32 to, u32 room)
 u32 IMPORT(adopt)(u32 number)
 {
     union name remote, local;
-    char path[32];
+    char path[32] = "";
     int fd = (int)number, own, one = 1;
     if (close_on_exec(fd) < 0)
         return failed();
@@ -722,7 +736,7 @@ u32 IMPORT(adopt)(u32 number)
         /* The same pipe, opened anew, so that nobody else can make it blocking. Where that is
          * not allowed (another user's pipe, no /proc), it stays shared with who handed it
          * over, and only the look before each call keeps us from blocking. */
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        append(path, sizeof path, "/proc/self/fd/", fd);
         own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
         if (own >= 0)
             return (u32)own;
@@ -1210,8 +1224,8 @@ int main(int argc, char **argv)
     arguments = argc;
     argument = argv;
     if (occupy_standard_descriptors() < 0) {
-        perror("ws2cgi: cannot start: /dev/null");
-        return 111;
+        static const char why[] = "ws2cgi: cannot start: /dev/null cannot be opened\n";
+        return write(2, why, sizeof why - 1) < 0 ? 112 : 111;
     }
     signal(SIGPIPE, SIG_IGN);
     open_log();
