@@ -1,5 +1,5 @@
 /* What the C that wasm2c writes runs on, in place of wabt's own wasm-rt-impl.c: that one wants
- * mmap, signals and setjmp; this one malloc and no MMU.
+ * signals, guard pages and setjmp; this one no MMU.
  *
  * The module's memory is taken once, at the start, up to its ceiling, and never moves: without
  * an MMU a large piece is hard to find later. Every access of the module is checked against
@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "runtime.h"
@@ -84,8 +85,11 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
         most = ceiling;
     if (initial > most)
         broken("MEMORY is less than the module begins with");
-    memory->data = calloc(most, PAGE);
-    if (!memory->data)
+    /* Not calloc: without an MMU that asks mmap as well, for a header more, which makes 4 MB more
+     * than the largest block of such a kernel, and clears once more what comes clear. */
+    memory->data = mmap(NULL, (size_t)most * PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory->data == MAP_FAILED)
         die("cannot start: ", "no memory for MEMORY, a number that make was given");
 #if WABT_BIG_ENDIAN
     /* Address 0 is the last byte, and it grows downwards. */

@@ -61,7 +61,9 @@ enum {
 };
 
 static unsigned char *lu_memory;        /* what the program sees at 0 */
-static unsigned char *lu_taken;         /* for each page of the heap; vfork's child has the same */
+/* What each page of the heap is; vfork's child sees the same. */
+static unsigned char *lu_heap;
+enum { LU_NEW, LU_TAKEN, LU_USED };
 static bu32 lu_stack_size;
 unsigned char *bfin_user_memory;        /* the same, or NULL: see bfin-sim.h */
 
@@ -107,24 +109,27 @@ static long lu_mmap (const bu32 *a)
         return -1;
     }
     for (page = 0; page < LU_PAGES && run < count; page++)
-        run = lu_taken[page] ? 0 : run + 1;
+        run = lu_heap[page] == LU_TAKEN ? 0 : run + 1;
     if (run < count) {
         errno = ENOMEM;
         return -1;
     }
     page -= count;
     addr = LU_HEAP + page * LU_PAGE;
-    memset (lu_memory + addr, 0, count * LU_PAGE);
+    for (bu32 i = 0; i < count; i++)
+        if (lu_heap[page + i] == LU_USED)
+            memset (lu_memory + addr + i * LU_PAGE, 0, LU_PAGE);
     /* Without an MMU a private file is a copy, and a shared one can't be. */
     if (!(a[3] & MAP_ANONYMOUS)) {
         if ((a[3] & MAP_SHARED) && (a[2] & PROT_WRITE)) {
             errno = ENODEV;
             return -1;
         }
+        memset (lu_heap + page, LU_USED, count);
         if (pread (a[4], lu_memory + addr, a[1], (off_t) a[5] * LU_PAGE) < 0)
             return -1;
     }
-    memset (lu_taken + page, 1, count);
+    memset (lu_heap + page, LU_TAKEN, count);
     return addr;
 }
 
@@ -136,7 +141,7 @@ static long lu_munmap (bu32 addr, bu32 len)
         errno = EINVAL;
         return -1;
     }
-    memset (lu_taken + page, 0, count);
+    memset (lu_heap + page, LU_USED, count);
     return 0;
 }
 
@@ -1296,8 +1301,8 @@ static void lu_start (SIM_DESC sd, SIM_CPU *cpu, bu32 sp)
     bfd_cache_close_all ();
     prctl (PR_SET_NAME, name);
     lu_memory = sim_core_trans_addr (sd, cpu, read_map, 0);
-    lu_taken = mmap (NULL, LU_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (!lu_memory || lu_taken == MAP_FAILED)
+    lu_heap = mmap (NULL, LU_PAGES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!lu_memory || lu_heap == MAP_FAILED)
         sim_io_error (sd, "no memory");
     if (!TRACE_ANY_P (cpu))
         bfin_user_memory = lu_memory;
