@@ -1,10 +1,11 @@
 //! A WebSocket client: tungstenite's, after a handshake read byte by byte. Clients that
 //! nobody here wrote are in `peers` and `browser`.
 
-use super::{Answer, read_answer};
+use super::{Answer, PATIENCE, read_answer};
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 use tungstenite::protocol::{CloseFrame, Role};
 use tungstenite::{Error, Message, WebSocket};
 
@@ -96,11 +97,14 @@ impl Ws {
         message.unwrap_or_else(|e| panic!("no message: {e}"))
     }
 
-    /// The next message that is no ping or pong.
+    /// The next message that is no ping or pong. Those don't make us wait for ever.
     pub fn next(&mut self) -> Message {
+        let start = Instant::now();
         loop {
             match self.any() {
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Ping(_) | Message::Pong(_) => {
+                    assert!(start.elapsed() < PATIENCE, "no message but pings");
+                }
                 message => return message,
             }
         }
