@@ -37,8 +37,8 @@
 /* What wasm2c calls an import. */
 #define IMPORT(name) Z_hostZ_##name
 
-/* The most that are waited for at once: two descriptors a connection and five a job fit many
- * times; what does not fit is looked at in the next turn. */
+/* The most that are waited for at once, and so all that the daemon is told it may open: it takes
+ * fewer connections then. */
 #define WATCHED 1024
 
 /* The order of ERRORS in src/sys/wasm.rs. */
@@ -256,7 +256,7 @@ u32 IMPORT(descriptor_limit)(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return failed();
-    return limit.rlim_cur > INT32_MAX ? INT32_MAX : (u32)limit.rlim_cur;
+    return limit.rlim_cur > WATCHED ? WATCHED : (u32)limit.rlim_cur;
 }
 
 u32 IMPORT(memory_limit)(void)
@@ -393,14 +393,13 @@ u32 IMPORT(catch_signals)(void)
 static struct pollfd polled[WATCHED];
 static unsigned watched;
 
-u32 IMPORT(watch)(u32 fd, u32 interest)
+void IMPORT(watch)(u32 fd, u32 interest)
 {
     if (watched == WATCHED)
-        return failed_with(EAGAIN);
+        broken("more descriptors than there may be");
     polled[watched].fd = (int)fd;
     polled[watched].events = (interest & 1 ? POLLIN : 0) | (interest & 2 ? POLLOUT : 0);
     polled[watched++].revents = 0;
-    return 0;
 }
 
 /* A ready descriptor wins over a pending signal: where one is always ready (a writer who never

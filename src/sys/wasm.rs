@@ -44,7 +44,7 @@ mod host {
 
         // ---- Waiting
         pub safe fn catch_signals() -> i32;
-        pub safe fn watch(fd: i32, interest: u32) -> i32;
+        pub safe fn watch(fd: i32, interest: u32);
         pub safe fn wait(deadline: i64, ready: *mut u8, room: usize) -> i32;
 
         // ---- Bytes
@@ -302,10 +302,8 @@ impl Sys for Wasm {
             Interest::Write => WRITABLE,
             Interest::Both => READABLE | WRITABLE,
         };
-        // The host's table is full: this one is looked at in the next turn.
-        if host::watch(fd.0, interest.into()) == 0 {
-            self.tokens.push(token);
-        }
+        host::watch(fd.0, interest.into());
+        self.tokens.push(token);
     }
     fn wait(&mut self, deadline: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<Signals> {
         let deadline = deadline.map_or(-1, |at| i64::try_from(at.as_nanos()).unwrap_or(i64::MAX));
