@@ -1,4 +1,4 @@
-/* The operating system, for ws2cgi as a WebAssembly module: the imports of src/sys/wasm.rs.
+/* The operating system, for ws2cgi as a WebAssembly module: the imports of src/sys/wasm.
  *
  * One function serves one import; src/sys/mod.rs says what each has to do, src/sys/unix does
  * the same in Rust. Numbers come as they are, byte strings as address and length in the
@@ -41,7 +41,7 @@
  * fewer connections then. */
 #define WATCHED 1024
 
-/* The order of ERRORS in src/sys/wasm.rs. */
+/* The order of ERRORS in src/sys/wasm. */
 enum { OTHER = 1, WOULD_BLOCK, NOT_FOUND, EXISTS, IN_USE, NOT_CONNECTED, REFUSED, ABORTED };
 
 /* ---- The start */
@@ -685,7 +685,7 @@ static int kind_of(int fd, union name *remote, union name *local)
     return NEITHER;
 }
 
-/* As src/sys/wasm.rs reads it: 4 or 6, the port, the address. */
+/* As src/sys/wasm reads it: 4 or 6, the port, the address. */
 static void put_name(unsigned char *to, const union name *name)
 {
     if (name->any.sa_family == AF_INET) {
@@ -990,7 +990,7 @@ u32 IMPORT(rename)(u32 from, u32 from_len, u32 to, u32 to_len)
 
 u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
 {
-    /* In the order of src/sys/wasm.rs. */
+    /* In the order of src/sys/wasm. */
     static const int flags[] = {
         O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
         O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
