@@ -9,6 +9,7 @@
 # make test-native-cross   builds those, and tests them by emulators
 # make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs
 # make test-bfin           the same on a simulated Blackfin; its compiler and simulator first, once
+# make test-nommu          the native one on a Linux without an MMU; that Linux first, once
 #
 # Debian packages that these need and do not find are installed first (tests/install). Most tests
 # wait for processes, so eight at once suit two cores.
@@ -21,7 +22,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin bench bench-cross build size clean native
+.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
+.PHONY: clean native
 
 ifdef CROSS_RUST
 native:
@@ -51,6 +53,11 @@ test-portable:
 # TESTS: only those with one of these in their names.
 test-bfin:
 	@tests/bfin/test $(TESTS)
+
+test-nommu:
+	@tests/install nommu
+	@tests/nommu/build $(BUILD)/nommu
+	$(CARGO) test --quiet --test nommu -- --nocapture --test-threads 2
 
 bench:
 	@tests/install run

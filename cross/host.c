@@ -1,4 +1,4 @@
-/* The operating system, for ws2cgi as a WebAssembly module: the imports of src/sys/wasm.rs.
+/* The operating system, for ws2cgi as a WebAssembly module: the imports of src/sys/wasm.
  *
  * One function serves one import; src/sys/mod.rs says what each has to do, src/sys/unix does
  * the same in Rust. Numbers come as they are, byte strings as address and length in the
@@ -37,11 +37,11 @@
 /* What wasm2c calls an import. */
 #define IMPORT(name) Z_hostZ_##name
 
-/* The most that are waited for at once: two descriptors a connection and five a job fit many
- * times; what does not fit is looked at in the next turn. */
+/* The most that are waited for at once, and so all that the daemon is told it may open: it takes
+ * fewer connections then. */
 #define WATCHED 1024
 
-/* The order of ERRORS in src/sys/wasm.rs. */
+/* The order of ERRORS in src/sys/wasm. */
 enum { OTHER = 1, WOULD_BLOCK, NOT_FOUND, EXISTS, IN_USE, NOT_CONNECTED, REFUSED, ABORTED };
 
 /* ---- The start */
@@ -256,7 +256,7 @@ u32 IMPORT(descriptor_limit)(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return failed();
-    return limit.rlim_cur > INT32_MAX ? INT32_MAX : (u32)limit.rlim_cur;
+    return limit.rlim_cur > WATCHED ? WATCHED : (u32)limit.rlim_cur;
 }
 
 u32 IMPORT(memory_limit)(void)
@@ -393,14 +393,13 @@ u32 IMPORT(catch_signals)(void)
 static struct pollfd polled[WATCHED];
 static unsigned watched;
 
-u32 IMPORT(watch)(u32 fd, u32 interest)
+void IMPORT(watch)(u32 fd, u32 interest)
 {
     if (watched == WATCHED)
-        return failed_with(EAGAIN);
+        broken("more descriptors than there may be");
     polled[watched].fd = (int)fd;
     polled[watched].events = (interest & 1 ? POLLIN : 0) | (interest & 2 ? POLLOUT : 0);
     polled[watched++].revents = 0;
-    return 0;
 }
 
 /* A ready descriptor wins over a pending signal: where one is always ready (a writer who never
@@ -686,7 +685,7 @@ static int kind_of(int fd, union name *remote, union name *local)
     return NEITHER;
 }
 
-/* As src/sys/wasm.rs reads it: 4 or 6, the port, the address. */
+/* As src/sys/wasm reads it: 4 or 6, the port, the address. */
 static void put_name(unsigned char *to, const union name *name)
 {
     if (name->any.sa_family == AF_INET) {
@@ -991,7 +990,7 @@ u32 IMPORT(rename)(u32 from, u32 from_len, u32 to, u32 to_len)
 
 u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
 {
-    /* In the order of src/sys/wasm.rs. */
+    /* In the order of src/sys/wasm. */
     static const int flags[] = {
         O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
         O_RDONLY | O_DIRECTORY | O_NOFOLLOW,

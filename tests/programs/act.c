@@ -42,7 +42,12 @@
 #include <unistd.h>
 
 extern char **environ;
-static char payload[1 << 20];
+
+/* Where memory is short, less. */
+#ifndef PAYLOAD
+#define PAYLOAD (1 << 20)
+#endif
+static char payload[PAYLOAD];
 static size_t payload_len;
 
 static const char *var(const char *name) {
@@ -308,7 +313,7 @@ static char *parameter(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    static char script[1 << 16];
+    static char script[PAYLOAD < 1 << 16 ? PAYLOAD : 1 << 16];
     if (argc == 3) { /* a grandchild */
         if (strcmp(argv[1], "stray") == 0)
             setsid();

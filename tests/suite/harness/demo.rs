@@ -1,6 +1,6 @@
 //! The demo of `make run`, as it is run there.
 
-use super::{project, run_ok, wait_for};
+use super::{kill_group, project, run_ok, wait_for};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -83,7 +83,14 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        if self.child.try_wait().expect("wait").is_none() {
+        if self.child.try_wait().expect("wait").is_some() {
+            return;
+        }
+        if std::thread::panicking() {
+            // It may be hung: that may be what has failed.
+            kill_group(self.group());
+            let _ = self.child.wait();
+        } else {
             self.interrupt();
         }
     }

@@ -10,7 +10,9 @@ mod processes;
 mod programs;
 mod records;
 mod server;
+mod site;
 mod sockets;
+mod waiting;
 mod ws;
 
 pub use browser::Browser;
@@ -21,11 +23,13 @@ pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{built, command, compile, os_words, outcome, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
-pub use server::{Server, peer, project, send_head, server_command};
+pub use server::{Server, peer, project, server_command};
+pub use site::{Site, free_port, send_head};
 pub use sockets::{request, tcp_pair};
+pub use waiting::wait_for;
 pub use ws::{KEY, Ws, masked, plain};
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Nothing that is waited for takes longer than this, in an emulator on a busy machine either;
 /// what does has failed.
@@ -41,17 +45,4 @@ pub fn as_root(test: &str) -> bool {
         eprintln!("{test}: left out, as this is not root");
     }
     root
-}
-
-/// Waits until `found` gives something. `what` names it where it does not.
-pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
-        // A condition with a deadline, looked at often.
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }

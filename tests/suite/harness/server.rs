@@ -1,24 +1,21 @@
 //! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
 //! lighttpd, busybox and nginx, each with the configuration that `board/` offers.
 
-use super::{
-    Answer, Daemon, KEY, PATIENCE, Ws, compile, kill_group, ports, read_answer, run_ok, wait_for,
-};
+use super::{Daemon, Site, compile, free_port, kill_group, ports, run_ok, wait_for};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A running web server, on loopback. Dropping it ends it. Its folder is the daemon's:
 /// pages are in `www/`, programs in `cgi-bin/`.
 pub struct Server {
     /// `boa rc21`, `lighttpd`: for messages.
     pub name: String,
-    pub port: u16,
+    site: Site,
     /// To start it again.
     command: Command,
     child: Child,
@@ -64,7 +61,7 @@ impl Server {
         command.stdout(Stdio::null());
         Server {
             name: format!("boa {mode}"),
-            port,
+            site: Site { port },
             command,
             child,
         }
@@ -167,7 +164,7 @@ impl Server {
             let mut command = make(port);
             let mut server = Server {
                 name: name.to_owned(),
-                port,
+                site: Site { port },
                 child: command.spawn().unwrap_or_else(|e| panic!("{name}: {e}")),
                 command,
             };
@@ -214,60 +211,13 @@ impl Server {
             wait_for("the web server to end", || child.try_wait().expect("wait"));
         }
     }
+}
 
-    // ---- Requests
+impl Deref for Server {
+    type Target = Site;
 
-    /// A connection.
-    pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("connect");
-        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
-        stream
-    }
-
-    /// The start of its URLs, and the origin of its pages.
-    pub fn origin(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Asks for a page, and reads it.
-    pub fn get(&self, path: &str) -> Answer {
-        self.request("GET", path, &[("Connection", "close")], "")
-    }
-
-    /// A request and its answer.
-    pub fn request(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = self.connect();
-        let host = format!("127.0.0.1:{}", self.port);
-        let fields = [&[("Host", host.as_str())], fields].concat();
-        send_head(&mut stream, method, path, &fields);
-        stream.write_all(body.as_bytes()).expect("write the body");
-        read_answer(&mut stream)
-    }
-
-    /// A WebSocket.
-    pub fn ws(&self, path: &str) -> Ws {
-        Ws::accepted(self.upgrade(path, &[]))
-    }
-
-    /// An upgrade request, sent. `changes` replace fields of those names, or add them; an
-    /// empty value takes a field away.
-    pub fn upgrade(&self, path: &str, changes: &[(&str, &str)]) -> TcpStream {
-        let (host, origin) = (format!("127.0.0.1:{}", self.port), self.origin());
-        let usual = [
-            ("Host", host.as_str()),
-            ("Origin", &origin),
-            ("Upgrade", "websocket"),
-            ("Connection", "keep-alive, Upgrade"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", KEY),
-        ];
-        let changed = |(name, _): &&(&str, &str)| changes.iter().any(|(n, _)| n == name);
-        let usual = usual.iter().filter(|field| !changed(field));
-        let fields = usual.chain(changes).filter(|(_, value)| !value.is_empty());
-        let fields: Vec<_> = fields.copied().collect();
-        let mut stream = self.connect();
-        send_head(&mut stream, "GET", path, &fields);
-        stream
+    fn deref(&self) -> &Site {
+        &self.site
     }
 }
 
@@ -281,14 +231,6 @@ impl Drop for Server {
             self.end();
         }
     }
-}
-
-/// Sends a request head in one write, as clients do.
-pub fn send_head(stream: &mut TcpStream, method: &str, path: &str, fields: &[(&str, &str)]) {
-    let fields = fields.iter().map(|(n, v)| format!("{n}: {v}\r\n"));
-    let fields: String = fields.collect();
-    let head = format!("{method} {path} HTTP/1.1\r\n{fields}\r\n");
-    stream.write_all(head.as_bytes()).expect("send the head");
 }
 
 /// Makes `www/` with the tests' page; returns the daemon's folder.
@@ -357,18 +299,6 @@ fn certificate(daemon: &Daemon) {
     let output = run_ok(&mut openssl);
     let mut file = File::options().append(true).open(&pem).expect("pem");
     file.write_all(&output.stdout).expect("the certificate");
-}
-
-/// A port that nobody listens on, from below those that the kernel gives out by itself.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 97;
-        let port = 15000 + (n % 15000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// A case of tests/peers/peer.py; `pem` for `wss:`. Debian's own Python, as its package
