@@ -266,10 +266,11 @@ u32 IMPORT(memory_limit)(void)
 
 u32 IMPORT(current_dir)(u32 to, u32 room)
 {
-    char path[4096];
-    if (!getcwd(path, sizeof path))
-        return failed();
-    return give_bytes(to, room, path, strlen(path));
+    const char *path = getcwd(lend(to, room), room);
+    /* How much it takes is not told: the module asks again, with twice the room. */
+    u32 len = path ? (u32)strlen(path) : errno == ERANGE ? 2 * room : failed();
+    give_back(to, room);
+    return len;
 }
 
 /* A whole decimal number. */
