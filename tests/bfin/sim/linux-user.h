@@ -12,9 +12,8 @@
  * pointers, `long` or time in them are converted. A bad pointer becomes one that the host's kernel
  * refuses (EFAULT).
  *
- * Left out on purpose: threads, fork, ptrace, mprotect and mremap (no MMU has them), timers but alarm,
- * inotify and its kind. What is left out ends with ENOSYS and says so on
- * stderr.
+ * Left out on purpose: threads, fork, ptrace, mprotect and mremap (no MMU has them), timers but
+ * alarm, inotify and its kind. What is left out ends with ENOSYS and says so on stderr.
  */
 
 #include "linux-numbers.h" /* NR_read and so on, as Linux numbers them for Blackfin */
@@ -64,17 +63,27 @@ static unsigned char *lu_memory;        /* what the program sees at 0 */
 /* What each page of the heap is; vfork's child sees the same. */
 static unsigned char *lu_heap;
 enum { LU_NEW, LU_TAKEN, LU_USED };
-static bu32 lu_stack_size;
+static bu32 lu_stack_size, lu_stack_end;
 unsigned char *bfin_user_memory;        /* the same, or NULL: see bfin-sim.h */
+
+/* How many bytes of the program's there are from ADDR on. */
+static bu32 lu_room (bu32 addr)
+{
+    if (addr >= LU_PAGE && addr < LU_HEAP_END)
+        return LU_HEAP_END - addr;
+    if (addr >= lu_stack_end && addr < BFIN_DEFAULT_MEM_SIZE)
+        return BFIN_DEFAULT_MEM_SIZE - addr;
+    return 0;
+}
 
 /* A pointer of the program's, for the host's kernel: LEN bytes can be used there. */
 static void *lu_ptr (bu32 addr, bu32 len)
 {
+    bu32 room = lu_room (addr);
+
     if (addr == 0)
         return NULL;
-    if (addr < LU_PAGE || addr > BFIN_DEFAULT_MEM_SIZE || len > BFIN_DEFAULT_MEM_SIZE - addr)
-        return (void *) 1;
-    return lu_memory + addr;
+    return room == 0 || len > room ? (void *) 1 : lu_memory + addr;
 }
 
 /* The same for ourselves: NULL, and EFAULT, where it can't be used. */
@@ -90,7 +99,7 @@ static void *lu_own (bu32 addr, bu32 len)
 static char *lu_str (bu32 addr)
 {
     char *s = lu_ptr (addr, 1);
-    if (!s || s == (void *) 1 || !memchr (s, 0, BFIN_DEFAULT_MEM_SIZE - addr))
+    if (!s || s == (void *) 1 || !memchr (s, 0, lu_room (addr)))
         return (char *) 1;
     return s;
 }
@@ -1294,7 +1303,6 @@ static void lu_start (SIM_DESC sd, SIM_CPU *cpu, bu32 sp)
 {
     char * const *argv = STATE_PROG_ARGV (sd);
     const char *name = argv && argv[0] ? lbasename (argv[0]) : "";
-    bu32 bottom = sp - (lu_stack_size ? lu_stack_size : LU_STACK);
     struct sigaction act;
 
     /* The program's own descriptors are all that is open: bfd lets go of the file. */
@@ -1306,9 +1314,10 @@ static void lu_start (SIM_DESC sd, SIM_CPU *cpu, bu32 sp)
         sim_io_error (sd, "no memory");
     if (!TRACE_ANY_P (cpu))
         bfin_user_memory = lu_memory;
-    bottom &= ~(LU_PAGE - 1);
-    if (bottom > LU_HEAP_END)
-        mprotect (lu_memory + LU_HEAP_END, bottom - LU_HEAP_END, PROT_NONE);
+    lu_stack_end = (sp - (lu_stack_size ? lu_stack_size : LU_STACK)) & ~(LU_PAGE - 1);
+    if (lu_stack_end < LU_HEAP_END)
+        lu_stack_end = LU_HEAP_END;
+    mprotect (lu_memory + LU_HEAP_END, lu_stack_end - LU_HEAP_END, PROT_NONE);
     syscall (SYS_rt_sigprocmask, SIG_BLOCK, NULL, &lu_mask, sizeof lu_mask);
     for (int sig = 1; sig <= 64; sig++)
         if (sigaction (sig, NULL, &act) == 0 && act.sa_handler == SIG_IGN)
