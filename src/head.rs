@@ -44,9 +44,6 @@ pub fn parse(
         }
         Err(_) => return wrong(400, "400: this is no HTTP request"),
     };
-    if request.version != Some(1) {
-        return wrong(505, "505: an upgrade needs HTTP/1.1");
-    }
     let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
     let mut variables = Variables::default();
     let mut connection = false;
@@ -55,13 +52,26 @@ pub fn parse(
             let value = core::str::from_utf8(field.value).unwrap_or_default();
             connection |= has_token(value, "upgrade");
         }
+        if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            return wrong(
+                411,
+                "411: Content-Length is missing (there is a Transfer-Encoding)",
+            );
+        }
         // An underscore would collide with the name that a hyphen makes.
         if !field.name.contains('_') {
             let name = field.name.to_ascii_uppercase().replace('-', "_");
-            variables.offer(&format!("HTTP_{name}"), field.value);
+            match name.as_str() {
+                "CONTENT_LENGTH" | "CONTENT_TYPE" => variables.offer(&name, field.value),
+                _ => variables.offer(&format!("HTTP_{name}"), field.value),
+            }
         }
     }
-    if !connection {
+    let modern = request.version == Some(1);
+    if !modern && variables.get("HTTP_SEC_WEBSOCKET_KEY").is_some() {
+        return wrong(505, "505: an upgrade needs HTTP/1.1");
+    }
+    if !connection || !modern {
         // Then the Upgrade field was not meant for us (RFC 9110 §7.8).
         variables.remove("HTTP_UPGRADE");
     }
@@ -72,7 +82,10 @@ pub fn parse(
     variables.set("REQUEST_METHOD", method);
     variables.set("REQUEST_URI", target);
     variables.set("QUERY_STRING", query);
-    variables.set("SERVER_PROTOCOL", "HTTP/1.1");
+    variables.set(
+        "SERVER_PROTOCOL",
+        if modern { "HTTP/1.1" } else { "HTTP/1.0" },
+    );
     variables.set(
         "SERVER_SOFTWARE",
         concat!("ws2cgi/", env!("CARGO_PKG_VERSION")),
@@ -181,7 +194,14 @@ mod tests {
     fn wrong_heads() {
         for (text, status) in [
             ("\x16\x03\x01 TLS".to_owned(), 400),
-            ("GET / HTTP/1.0\r\n\r\n".to_owned(), 505),
+            (
+                "GET / HTTP/1.0\r\nSec-WebSocket-Key: x\r\n\r\n".to_owned(),
+                505,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+                411,
+            ),
             (format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(HEAD)), 431),
             (
                 format!(
