@@ -19,6 +19,14 @@ pub struct Origins {
     pub also: Vec<Origin>,
 }
 
+impl Origins {
+    /// Whether an origin was named by `--origin`: its own page needs none.
+    pub fn list(&self, origin: &str) -> bool {
+        let named = Origin::parse(origin).is_some_and(|origin| self.also.contains(&origin));
+        self.any || named || (self.null && origin == "null")
+    }
+}
+
 /// A web origin (RFC 6454), lower case, without the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {

@@ -2,7 +2,7 @@
 //! the way up that belongs to those.
 
 use crate::frame::Mark;
-use crate::handshake::{Origins, check_origin, check_upgrade, has_token};
+use crate::handshake::{Origins, check_method, check_origin, check_upgrade, has_token};
 use crate::http::{Fields, Refusal, field};
 use crate::query::parameter;
 use crate::target::Id;
@@ -55,8 +55,11 @@ pub const COOKIE: &str = "ws2cgi";
 impl Way {
     /// Reads a request's variables.
     pub fn of(vars: &Variables) -> Result<Way, Refusal> {
+        if vars.get("HTTP_SEC_WEBSOCKET_KEY").is_some() || check_upgrade(vars).is_ok() {
+            check_method(vars)?;
+            return check_upgrade(vars).map(|()| Way::WebSocket);
+        }
         match vars.text("REQUEST_METHOD") {
-            "GET" if check_upgrade(vars).is_ok() => Ok(Way::WebSocket),
             "GET" => Way::of_get(vars),
             "POST" => Ok(Way::Post(Post {
                 of: chain(vars)?,
@@ -178,7 +181,7 @@ pub fn check_page(vars: &Variables, origins: &Origins) -> Result<Fields, Refusal
         // What a program prints for pages is no page, and no script, itself.
         field("X-Content-Type-Options", "nosniff"),
     ];
-    if !origin.is_empty() {
+    if !origin.is_empty() && origins.list(vars.text("HTTP_ORIGIN")) {
         fields.push(field("Access-Control-Allow-Origin", origin));
         if !origins.any {
             fields.push(field("Access-Control-Allow-Credentials", "true"));

@@ -182,8 +182,12 @@ impl<S: Sys> Server<S> {
         }
         let record = Record::parse(bytes).map_err(Unfit::Wrong)?;
         let variables = &record.variables;
-        let style = style_of(&record);
-        let Some(wire) = self.wire_of(datagram.fds, style).map_err(Unfit::Wrong)? else {
+        let (style, upgrade) = (
+            style_of(&record),
+            handshake::check_upgrade(variables).is_ok(),
+        );
+        let wire = self.wire_of(datagram.fds, style, upgrade);
+        let Some(wire) = wire.map_err(Unfit::Wrong)? else {
             return Err(Unfit::Gone(variables.text("REMOTE_ADDR").to_owned()));
         };
         debug!("hand-off by {}", record.program);
@@ -213,38 +217,48 @@ impl<S: Sys> Server<S> {
         })
     }
 
+    /// What was handed over as a way to the browser: for an `upgrade` one that goes both ways.
     /// None: its browser has gone.
     fn wire_of(
         &self,
         mut fds: Vec<S::Fd>,
         style: Style,
+        upgrade: bool,
     ) -> Result<Option<Wire<S::Fd>>, &'static str> {
         let sys = &self.shared.sys;
         let outbox = self.outbox.id(sys);
         let ours = |fd: &S::Fd| sys.fstat(fd).is_ok_and(|stat| stat.id == outbox);
         let second = fds.pop();
-        match (fds.pop(), second) {
-            _ if !fds.is_empty() => Err("it has more than two descriptors"),
-            (_, None) => Err("it has no descriptor"),
+        let wire = match (fds.pop(), second) {
+            _ if !fds.is_empty() => return Err("it has more than two descriptors"),
+            (_, None) => return Err("it has no descriptor"),
             (None, Some(fd)) => match sys.adopt(fd) {
-                Ok((fd, Kind::Stream { .. })) => Ok(Some(Wire::Socket(fd))),
-                Ok((_, Kind::Unconnected)) => Ok(None),
-                Ok((to, Kind::PipeWriter)) if ours(&to) => Err("its descriptor is the outbox"),
-                Ok((to, Kind::PipeWriter)) => Ok(Some(Wire::Writer { to, style })),
-                _ => Err("its descriptor is neither a connected stream socket nor a pipe to write"),
+                Ok((fd, Kind::Stream { .. })) => Wire::Socket(fd),
+                Ok((_, Kind::Unconnected)) => return Ok(None),
+                Ok((to, Kind::PipeWriter)) if !upgrade => Wire::Writer { to, style },
+                _ if upgrade => return Err("its descriptor is no connected stream socket"),
+                _ => {
+                    return Err("its descriptor is neither a connected socket nor a pipe to write");
+                }
             },
             (Some(from), Some(to)) => match (sys.adopt(from), sys.adopt(to)) {
-                (
-                    Ok((from, Kind::PipeReader | Kind::File | Kind::Stream { .. })),
-                    Ok((to, Kind::PipeWriter)),
-                ) => {
-                    if ours(&from) || ours(&to) {
-                        return Err("its descriptor is the outbox");
-                    }
-                    Ok(Some(Wire::Pipes { from, to, style }))
+                (Ok((from, Kind::PipeReader)), Ok((to, Kind::PipeWriter))) => {
+                    Wire::Pipes { from, to, style }
                 }
-                _ => Err("its descriptors are not one to read and a pipe to write"),
+                (Ok((from, Kind::File | Kind::Stream { .. })), Ok((to, Kind::PipeWriter)))
+                    if !upgrade =>
+                {
+                    Wire::Pipes { from, to, style }
+                }
+                _ => return Err("its descriptors are not a pipe to read and one to write"),
             },
+        };
+        match &wire {
+            Wire::Pipes { from, to, .. } if ours(from) || ours(to) => {
+                Err("its descriptor is the outbox")
+            }
+            Wire::Writer { to, .. } if ours(to) => Err("its descriptor is the outbox"),
+            _ => Ok(Some(wire)),
         }
     }
 

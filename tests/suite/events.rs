@@ -31,6 +31,7 @@ fn environment(daemon: &Daemon, id: &str, query: &str, more: &[&str]) -> Vec<Str
         "WS_ROOMS=",
         "WS_ROUTE=/act/room",
         "WS_STATE=",
+        "WS_TRANSPORT=websocket",
     ]
     .into_iter()
     .chain(more.iter().copied())

@@ -176,8 +176,14 @@ fn wrong_heads_are_answered() {
             large,
         ),
         (fields(96), large),
-        (swap("GET", "POST"), "405: an upgrade is a GET, not POST"),
-        (swap("GET", "HEAD"), "405: an upgrade is a GET, not HEAD"),
+        (
+            swap("GET", "POST"),
+            "405: a connection begins with GET, not POST",
+        ),
+        (
+            swap("GET", "HEAD"),
+            "405: a connection begins with GET, not HEAD",
+        ),
         (
             swap("Connection: Upgrade", "Connection: keep-alive"),
             upgrade,

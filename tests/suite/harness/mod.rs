@@ -13,6 +13,7 @@ mod server;
 mod site;
 mod sockets;
 mod waiting;
+mod ways;
 mod ws;
 
 pub use browser::Browser;
@@ -27,6 +28,7 @@ pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
 pub use sockets::{request, tcp_pair};
 pub use waiting::wait_for;
+pub use ways::{Event, Events, Poller};
 pub use ws::{KEY, Ws, masked, plain};
 
 use std::time::Duration;
