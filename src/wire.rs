@@ -40,6 +40,14 @@ impl<F> Wire<F> {
         }
     }
 
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Wire::Socket(_) | Wire::Writer { .. } => 1,
+            Wire::Pipes { .. } => 2,
+        }
+    }
+
     /// Reads what the browser sent. 0 is the end; where there is only a way to it, an error is.
     pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
         let (Wire::Socket(from) | Wire::Pipes { from, .. } | Wire::Writer { to: from, .. }) = self;
@@ -133,6 +141,11 @@ impl<F> Farewell<F> {
     /// When it ends at the latest.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        self.wire.descriptors()
     }
 
     /// The daemon ends: closing it must not wait.
