@@ -101,6 +101,7 @@ pub struct Farewell<F> {
     queue: Queue,
     stage: Stage,
     deadline: Duration,
+    written: usize,
 }
 
 #[derive(Debug)]
@@ -135,6 +136,7 @@ impl<F> Farewell<F> {
             queue,
             stage: Stage::Writing,
             deadline,
+            written: 0,
         }
     }
 
@@ -156,6 +158,11 @@ impl<F> Farewell<F> {
     /// Messages that have not been written.
     pub fn unsent(&self) -> usize {
         self.queue.messages()
+    }
+
+    /// Bytes that have been written.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Whether nothing is left to do.
@@ -196,7 +203,10 @@ impl<F> Farewell<F> {
     fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         while !self.queue.is_empty() {
             match self.wire.write(sys, self.queue.next(scratch)) {
-                Ok(count) => self.queue.wrote(count),
+                Ok(count) => {
+                    self.written += count;
+                    self.queue.wrote(count);
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(sys, false),
             }
