@@ -185,7 +185,7 @@ function write_body(kind, value,    len, high, spare, odd) {
     if (len > 1) {
         print odd ":"
         if (kind ~ /load/) {
-            spare = value == "R0" || value == "R7" ? "R2" : "R0"
+            spare = value == "R0" ? "R2" : "R0"
             ins("[--SP] = " spare)
             collect(value, spare, len, kind ~ /_s$/ ? "X" : "Z")
             if (len == 8)

@@ -1,6 +1,6 @@
 /* For Blackfin with FDPIC, in place of what memory.h has for other CPUs: an access to the module's
- * memory is one instruction, a call of a few that bfin.awk writes for it. They take and leave
- * numbers in whatever registers gcc has them in, and change P0, P1 and CC alone.
+ * memory is one instruction, a call of a few that bfin.awk writes for it. They change P0, P1 and
+ * CC alone.
  *
  * P4 holds the address of `self` as long as the module runs: so its code is compiled without
  * FDPIC, where each function keeps an address of the data, and each call passes it. What lies
@@ -23,37 +23,39 @@ _Static_assert(offsetof(Z_ws2cgi_instance_t, Z_host_instance) == 0 &&
 #define INLINE static inline __attribute__((always_inline))
 #define CHANGED "P0", "P1", "CC", "RETS"
 
-/* One line each, as gcc counts lines to know how far a jump is. */
-#define LOAD(name, result)                                                                     \
+/* One line each, as gcc counts lines to know how far a jump is. The more registers could be named
+ * here, the more code bfin.awk would have to write; so a number of 32 bits is in R0 (q0), and an
+ * address in a P register. */
+#define LOAD(name, result, registers)                                                          \
     INLINE result name(u32 base, u32 offset)                                                   \
     {                                                                                          \
         result value;                                                                          \
         __asm__ volatile("access " #name " %0 %1 %2"                                           \
-                         : "=d"(value)                                                         \
-                         : "da"(base), "n"(offset)                                             \
+                         : "=" registers(value)                                                \
+                         : "a"(base), "n"(offset)                                              \
                          : CHANGED);                                                           \
         return value;                                                                          \
     }
 
-#define STORE(name, given)                                                                     \
+#define STORE(name, given, registers)                                                          \
     INLINE void name(u32 base, u32 offset, given value)                                        \
     {                                                                                          \
         __asm__ volatile("access " #name " %0 %1 %2"                                           \
                          :                                                                     \
-                         : "d"(value), "da"(base), "n"(offset)                                 \
+                         : registers(value), "a"(base), "n"(offset)                            \
                          : CHANGED);                                                           \
     }
 
-LOAD(i32_load, u32)
-LOAD(i32_load8_s, u32)
-LOAD(i32_load8_u, u32)
-LOAD(i32_load16_s, u32)
-LOAD(i32_load16_u, u32)
-LOAD(i64_load, u64)
-STORE(i32_store, u32)
-STORE(i32_store8, u32)
-STORE(i32_store16, u32)
-STORE(i64_store, u64)
+LOAD(i32_load, u32, "q0")
+LOAD(i32_load8_s, u32, "q0")
+LOAD(i32_load8_u, u32, "q0")
+LOAD(i32_load16_s, u32, "q0")
+LOAD(i32_load16_u, u32, "q0")
+LOAD(i64_load, u64, "d")
+STORE(i32_store, u32, "q0")
+STORE(i32_store8, u32, "q0")
+STORE(i32_store16, u32, "q0")
+STORE(i64_store, u64, "d")
 
 #define i64_load8_s(at) ((u64)(s32)i32_load8_s(at))
 #define i64_load8_u(at) ((u64)i32_load8_u(at))
