@@ -21,11 +21,6 @@ s/init_instance_import\(Z_host_instance\)/init_instance_import()/
 s/^void Z_ws2cgi_instantiate.*\{/void Z_ws2cgi_instantiate(void) {/
 s/^void Z_ws2cgi_instantiate.*;/extern Z_ws2cgi_instance_t self;\n&/
 
-# wasm-ld makes each type once: equal signature, equal number.
-s/, instance, func_types\)/, \&self, NULL)/
-s/func_types\[(ft|src_expr->func_type_index)\]/(\1)/
-/^(static u32|  )func_types\[/d
-
 # One memory, and addresses of 32 bits.
 s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\) \+ ([0-9]+)u?/\1(AT(\3, \4)/g
 s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(AT(\3, 0)/g
@@ -34,10 +29,28 @@ s/memory_(copy|fill)\((&instance->w2c_memory, )+/module_\1(/g
 
 s/instance->/self./g
 
-# What is copied at the start. An array of addresses can't lie among constants everywhere.
+# One table of functions, which nothing changes, so memory.h reads it where it lies. wasm-ld makes
+# each type once: equal signature, equal number.
+/^(static u32|  )func_types\[/d
+/^static inline void funcref_table_init\(/,/^}/d
+/^  wasm_rt_(allocate|free)_funcref_table\(/d
+/^  funcref_table_init\(/ {
+    s/.*, (elem_segment[a-z0-9_]+), ([0-9]+), ([0-9]+)u, 0, \2, .*/DEFINE_FUNCTION(\1, \2, \3)/
+    h
+    d
+}
+/^static void init_elem_instances/ {
+    x
+    G
+}
+/^  size_t module_offset;/d
+/^static const wasm_elem_segment_expr_t/,/^}/ {
+    s/^static const/static/
+    s/, 0\},$/},/
+}
+
+# What is copied at the start.
 s/^  LOAD_DATA\((.*), (data_segment[a-z0-9_]+),/  LOAD_DATA(\1, ARRAY(\2),/
-s/^  (funcref_table_init.*), (elem_segment[a-z0-9_]+),/  \1, ARRAY(\2),/
-s/^static const (wasm_elem_segment_expr_t)/static \1/
 
 # For pairs.sed.
 /^DEFINE_STORE\(i64_store32, /a DEFINE_COPY(module_copy4, i32_load, i32_store)\nDEFINE_COPY(module_copy8, i64_load, i64_store)

@@ -72,6 +72,22 @@ static inline void module_fill(u32 at, u32 byte, u32 len)
     memset(BYTES_AT(at, len), (int)byte, len);
 }
 
+/* Calls through pointers: each is the number of a function in a table, from `first` on. */
+static wasm_rt_function_ptr_t function(u32 number, u32 type);
+
+#undef CALL_INDIRECT
+#define CALL_INDIRECT(table, t, type, number, ...) (((t)function(number, type))(__VA_ARGS__))
+
+#define DEFINE_FUNCTION(table, len, first)                                                     \
+    static wasm_rt_function_ptr_t function(u32 number, u32 type)                               \
+    {                                                                                          \
+        const wasm_elem_segment_expr_t *functions = ARRAY(table);                              \
+        u32 at = number - (first);                                                             \
+        if (UNLIKELY(at >= (len) || functions[at].func_type_index != type))                    \
+            TRAP(CALL_INDIRECT);                                                               \
+        return functions[at].func;                                                             \
+    }
+
 int start_module(void)
 {
     Z_ws2cgi_init_module();

@@ -92,23 +92,10 @@ uint32_t module_room(void)
     return (memory->max_pages - memory->pages) * PAGE;
 }
 
-void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, uint32_t size, uint32_t most)
-{
-    table->size = size;
-    table->max_size = most;
-    table->data = calloc(size, sizeof *table->data);
-    if (!table->data)
-        die("cannot start: ", "no memory");
-}
-
 /* The program ends with its process. */
 void wasm_rt_free_memory(wasm_rt_memory_t *freed)
 {
     (void)freed;
-}
-void wasm_rt_free_funcref_table(wasm_rt_funcref_table_t *table)
-{
-    (void)table;
 }
 void wasm_rt_init(void)
 {
