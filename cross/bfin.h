@@ -80,3 +80,7 @@ STORE(i64_store, u64, "d")
         __asm__("%0 = [%1]\n\t%0 = [%0 + %2@GOT17M4]" : "=&a"(at) : "a"(here), "i"(name));     \
         at;                                                                                    \
     })
+
+/* Else gcc would know the module's stack pointer as the caller's, less something, and would keep
+ * both. */
+#define FRAME(pointer) __asm__("" : "+r"(pointer))

@@ -23,6 +23,7 @@
 
 #define AT(base, offset) ((base) + (offset))
 #define ARRAY(name) name
+#define FRAME(pointer)
 
 #define CHECK(at, len)                                                                         \
     if (UNLIKELY((at) > self.w2c_memory.size - (len)))                                         \
