@@ -5,6 +5,7 @@ use crate::handoff::Record;
 use crate::handshake::{check_method, check_upgrade};
 use crate::http::{Refusal, reason};
 use crate::limits::HANDOFF_WAIT;
+use crate::logging;
 use crate::rundir::RunDir;
 use crate::sys::{Environment, Kind, Sys, write_all};
 use crate::variables::Variables;
@@ -24,7 +25,7 @@ pub fn run<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environmen
     }
     if variables.text("REQUEST_METHOD").is_empty() {
         let why = "is a CGI program for a web server to run; see ws2cgi(8)";
-        S::log(format!("{program}: {why}\n").as_bytes());
+        S::log(&logging::line(&format!("{program}: {why}")));
         return 100;
     }
     let run = RunDir::find(sys, called_as, env);
@@ -35,7 +36,7 @@ pub fn run<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environmen
     if let Err(refusal) = hand_over(sys, &record, &run) {
         if refusal.status >= 500 {
             // The web server's error log.
-            S::log(format!("{program}: {}\n", refusal.text).as_bytes());
+            S::log(&logging::line(&format!("{program}: {}", refusal.text)));
         }
         answer(sys, &refusal, record.variables.text("SERVER_SOFTWARE"));
     }

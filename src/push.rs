@@ -2,6 +2,7 @@
 
 use crate::http::reason;
 use crate::limits::OUTLET_PAYLOAD;
+use crate::logging;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::reply::opcode_of;
 use crate::rundir::{RunDir, first_line};
@@ -65,7 +66,7 @@ fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16,
     let failed = |failure| match failure {
         Failure::Usage(why) => (400, why),
         Failure::NotRunning(why) | Failure::System(why) => {
-            S::log(format!("ws-push: {why}\n").as_bytes());
+            S::log(&logging::line(&format!("ws-push: {why}")));
             (
                 503,
                 "the daemon is not running, or not to be reached; see the error log".to_owned(),
@@ -90,11 +91,12 @@ fn bearer(authorization: &str) -> Option<&str> {
 /// Compares in a time that tells nothing of where, or how long, they differ: by digests.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let digest = |bytes| sha1_smol::Sha1::from(bytes).digest().bytes();
-    let differences = digest(a)
-        .iter()
-        .zip(digest(b))
-        .fold(0, |d, (x, y)| d | (x ^ y));
-    core::hint::black_box(differences) == 0
+    differences(digest(a).into_iter(), digest(b).into_iter()) == 0
+}
+
+/// The bits that differ anywhere. All bytes are looked at, whatever the first of them are.
+fn differences(a: impl Iterator<Item = u8>, b: impl Iterator<Item = u8>) -> u8 {
+    core::hint::black_box(a.zip(b).fold(0, |d, (x, y)| d | (x ^ y)))
 }
 
 /// A parameter of a query, percent-decoded.
@@ -135,7 +137,25 @@ mod tests {
     fn tokens_compare() {
         assert!(same(b"abc", b"abc"));
         assert!(!same(b"abc", b"abd") && !same(b"abc", b""));
+        assert!(!same(b"abc", b"abcd") && !same(b"", b"abc") && same(b"", b""));
         assert_eq!(bearer("bearer x"), Some("x"));
         assert_eq!(bearer("Basic x"), None);
+    }
+
+    #[test]
+    fn a_comparison_looks_at_every_byte_wherever_they_differ() {
+        let token = [7; 20];
+        for place in 0..=token.len() {
+            let mut given = token;
+            given.iter_mut().skip(place).for_each(|byte| *byte = 8);
+            let looked = core::cell::Cell::new(0);
+            let count = |_: &u8| looked.set(looked.get() + 1);
+            let bits = differences(
+                token.into_iter().inspect(count),
+                given.into_iter().inspect(count),
+            );
+            assert_eq!(bits == 0, place == token.len());
+            assert_eq!(looked.get(), 2 * token.len(), "they differ from {place} on");
+        }
     }
 }
