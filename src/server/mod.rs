@@ -7,6 +7,7 @@ mod events;
 mod launch;
 mod start;
 mod status;
+mod upkeep;
 
 pub use start::serve;
 
@@ -40,9 +41,11 @@ pub struct Server<S: Sys> {
     started: Duration,
     /// None: shutting down.
     handoff: Option<S::Fd>,
+    /// Device and inode of its name.
+    handoff_id: Option<(u64, u64)>,
     listeners: Vec<S::Fd>,
     /// The run folder's lock, for as long as we live.
-    _lock: S::Fd,
+    lock: S::Fd,
     /// On `--listen`, before their request head is complete.
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
     clients: BTreeMap<u64, Client<S::Fd>>,
@@ -61,6 +64,7 @@ pub struct Server<S: Sys> {
     /// When a shutdown ends.
     stopping: Option<Duration>,
     status: status::Writer,
+    upkeep: upkeep::Upkeep,
 }
 
 /// What a place in the poll set belongs to.
@@ -85,6 +89,7 @@ impl<S: Sys> Server<S> {
         let memory = Memory::new(config.bounds());
         Server {
             status: status::Writer::new(config.status),
+            upkeep: upkeep::Upkeep::new(now),
             shared: Shared {
                 sys,
                 config,
@@ -99,8 +104,9 @@ impl<S: Sys> Server<S> {
             count: 0,
             started: now,
             handoff: Some(held.handoff),
+            handoff_id: held.handoff_id,
             listeners,
-            _lock: held.lock,
+            lock: held.lock,
             newcomers: Vec::new(),
             clients: BTreeMap::new(),
             farewells: Vec::new(),
@@ -119,7 +125,8 @@ impl<S: Sys> Server<S> {
         while !self.ended() {
             let watched = self.build_poll_set();
             let due = self.next_due();
-            let deadline = due.into_iter().chain(self.status.due()).min();
+            let deadline = due.into_iter().chain(self.status.due());
+            let deadline = deadline.chain([self.upkeep.due()]).min();
             let signals = self.shared.sys.wait(deadline, &mut ready);
             let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
             self.shared.now = self.shared.sys.now();
@@ -147,6 +154,7 @@ impl<S: Sys> Server<S> {
                     break;
                 }
             }
+            self.look_after_folder();
             self.write_status(active, signals.status);
         }
         self.leave();
@@ -197,7 +205,7 @@ impl<S: Sys> Server<S> {
     }
 
     /// The next moment at which something is due without anything happening, beside
-    /// status.json.
+    /// status.json and a look at the run folder.
     fn next_due(&self) -> Option<Duration> {
         let config = &self.shared.config;
         let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
