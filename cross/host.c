@@ -1246,6 +1246,7 @@ int main(int argc, char **argv)
         return write(2, why, sizeof why - 1) < 0 ? 112 : 111;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     open_log();
     return start_module();
 }

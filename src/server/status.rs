@@ -54,6 +54,7 @@ impl<S: Sys> Server<S> {
             })
             .and_then(|()| sys.rename(&new, &path));
         if let Err(e) = written {
+            let _ = sys.unlink(&new);
             error!("{path}: {e}");
         }
     }

@@ -72,11 +72,12 @@ macro_rules! entry {
 
 impl Unix {
     /// Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0),
-    /// so that nothing we open lands there, opens the log, and ignores SIGPIPE.
+    /// so that nothing we open lands there, opens the log, and ignores signals that
+    /// errors tell as well.
     pub fn new() -> io::Result<Unix> {
         occupy_standard_descriptors()?;
         log::open();
-        wait::ignore_sigpipe();
+        wait::ignore_errors();
         Ok(Unix {
             waiter: wait::Waiter::default(),
             launcher: child::Launcher::new()?,

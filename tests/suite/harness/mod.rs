@@ -4,6 +4,7 @@
 mod browser;
 mod daemon;
 mod demo;
+mod disk;
 mod http;
 mod probe;
 mod processes;
@@ -18,6 +19,7 @@ mod ws;
 pub use browser::Browser;
 pub use daemon::{Daemon, Start};
 pub use demo::Demo;
+pub use disk::Disk;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
