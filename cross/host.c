@@ -532,15 +532,83 @@ static int new_socket(int family, int type)
     return fd < 0 ? fd : fit_for_the_loop(fd);
 }
 
+/* POSIX's PIPE_BUF is Linux's page. */
+enum { WHOLE = 4096 };
+
+/* Before Linux 2.6.17, and in emulators. Between the look and the call somebody may take what is
+ * there, or fill the pipe. */
+static ssize_t look_and_read(int fd, char *bytes, size_t len)
+{
+    errno = EAGAIN;
+    return look(fd, POLLIN) ? read(fd, bytes, len) : -1;
+}
+
+static ssize_t look_and_write(int fd, const char *bytes, size_t len)
+{
+    errno = EAGAIN;
+    return look(fd, POLLOUT) ? write(fd, bytes, len) : -1;
+}
+
+#ifdef SPLICE_F_NONBLOCK
+/* Our own pipe, empty between calls: by way of it bytes can come from a pipe, or go to one, that
+ * others have open too, and can make blocking at any moment. splice(2) can be told at each call
+ * not to wait. */
+static const int *transit(void)
+{
+    static int ends[2] = { -1, -1 };
+    return ends[0] >= 0 || pipe2(ends, O_CLOEXEC) == 0 ? ends : NULL;
+}
+
+static ssize_t read_pipe(int fd, char *bytes, size_t len)
+{
+    const int *own = transit();
+    ssize_t count = -1;
+    errno = ENOSYS;
+    if (own)
+        count = splice(fd, NULL, own[1], NULL, len < WHOLE ? len : WHOLE, SPLICE_F_NONBLOCK);
+    if (count < 0 && (errno == ENOSYS || errno == EINVAL))
+        return look_and_read(fd, bytes, len);
+    /* They are there: this does not wait. */
+    return count > 0 ? read(own[0], bytes, (size_t)count) : count;
+}
+
+static ssize_t write_pipe(int fd, const char *bytes, size_t len)
+{
+    static char rest[WHOLE];
+    const int *own = transit();
+    ssize_t waiting, count;
+    int error;
+    if (!own)
+        return look_and_write(fd, bytes, len);
+    /* An empty pipe has room for that much. */
+    waiting = write(own[1], bytes, len);
+    if (waiting < 0)
+        return -1;
+    count = splice(own[0], NULL, fd, NULL, (size_t)waiting, SPLICE_F_NONBLOCK);
+    error = errno;
+    waiting -= count > 0 ? count : 0;
+    while (waiting > 0) {
+        ssize_t gone = read(own[0], rest, (size_t)waiting);
+        if (gone <= 0)
+            broken("our own pipe does not give back what it took");
+        waiting -= gone;
+    }
+    errno = error;
+    if (count < 0 && (error == ENOSYS || error == EINVAL))
+        return look_and_write(fd, bytes, len);
+    return count;
+}
+#else
+#define read_pipe look_and_read
+#define write_pipe look_and_write
+#endif
+
 u32 IMPORT(recv)(u32 fd, u32 to, u32 room)
 {
     char *bytes = lend(to, room);
     ssize_t count = recv((int)fd, bytes, room, MSG_DONTWAIT);
-    if (count < 0 && errno == ENOTSOCK) {
-        errno = EAGAIN;
-        if (look((int)fd, POLLIN))
-            count = read((int)fd, bytes, room);
-    }
+    if (count < 0 && errno == ENOTSOCK)
+        count = read_pipe((int)fd, bytes, room);
     give_back(to, room);
     return outcome(count);
 }
@@ -549,12 +617,8 @@ u32 IMPORT(send)(u32 fd, u32 from, u32 len)
 {
     const char *bytes = lend(from, len);
     ssize_t count = send((int)fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count < 0 && errno == ENOTSOCK) {
-        errno = EAGAIN;
-        /* A pipe that is writable has room for that much: POSIX's PIPE_BUF is Linux's page. */
-        if (look((int)fd, POLLOUT))
-            count = write((int)fd, bytes, len < 4096 ? len : 4096);
-    }
+    if (count < 0 && errno == ENOTSOCK)
+        count = write_pipe((int)fd, bytes, len < WHOLE ? len : WHOLE);
     give_back(from, len);
     return outcome(count);
 }
@@ -726,8 +790,7 @@ u32 IMPORT(kind)(u32 fd, u32 to, u32 room)
 u32 IMPORT(adopt)(u32 number)
 {
     union name remote, local;
-    char path[32] = "";
-    int fd = (int)number, own, one = 1;
+    int fd = (int)number, one = 1;
     if (close_on_exec(fd) < 0)
         return failed();
     switch (kind_of(fd, &remote, &local)) {
@@ -740,14 +803,7 @@ u32 IMPORT(adopt)(u32 number)
         break;
     case PIPE_READER:
     case PIPE_WRITER:
-        /* The same pipe, opened anew, so that nobody else can make it blocking. Where that is
-         * not allowed (another user's pipe, no /proc), it stays shared with who handed it
-         * over, and only the look before each call keeps us from blocking. */
-        append(path, sizeof path, "/proc/self/fd/", fd);
-        own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-        if (own >= 0)
-            return (u32)own;
-        break;
+        /* recv and send do not wait, whoever has them open. */
     default:
         return number;
     }

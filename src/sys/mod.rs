@@ -91,9 +91,8 @@ pub trait Sys {
     /// The next connection of a listening socket, fit for the loop, and what it is:
     /// [`Kind::Stream`].
     fn accept(&self, listener: &Self::Fd) -> io::Result<(Self::Fd, Kind)>;
-    /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is: a
-    /// stream socket or pipe is non-blocking then, whoever else has it open. A TCP socket
-    /// gets TCP_NODELAY.
+    /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is. A
+    /// TCP socket gets TCP_NODELAY.
     fn adopt(&self, fd: Self::Fd) -> io::Result<(Self::Fd, Kind)>;
     /// Says what a descriptor is and changes nothing.
     fn kind(&self, fd: &Self::Fd) -> io::Result<Kind>;

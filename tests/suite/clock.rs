@@ -1,32 +1,13 @@
 //! The wall clock, which is set back and forth where a board has no battery and learns the time
 //! of a network: nothing in the daemon goes by it.
 
-use crate::harness::{Start, built, project, run_ok};
-use std::path::PathBuf;
-use std::process::Command;
+use crate::harness::{Start, preload};
 use std::time::{Duration, Instant};
-
-/// A library that stands before libc's clocks: at each look the wall clock has jumped by
-/// decades. Each look is noted in the file that CLOCK_LOOKS names.
-fn jumping() -> PathBuf {
-    let library = built().join(format!("clock.{}.so", std::process::id()));
-    let mut cc = Command::new("cc");
-    cc.args([
-        "-std=gnu99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        "-o",
-    ]);
-    run_ok(cc.arg(&library).arg(project("tests/programs/clock.c")));
-    library
-}
 
 #[test]
 fn a_wall_clock_that_jumps_changes_nothing() {
-    let library = jumping();
+    // At each look the wall clock has jumped by decades; each look is noted.
+    let library = preload("tests/programs/clock.c");
     let start = Start::default().shell(&format!(
         "export CLOCK_LOOKS=$PWD/looks LD_PRELOAD={}",
         library.display()
@@ -69,5 +50,4 @@ fn a_wall_clock_that_jumps_changes_nothing() {
     // All that without another look.
     let looks = std::fs::read_to_string(daemon.path("looks")).expect("looks");
     assert_eq!(looks, "clock_gettime\n");
-    std::fs::remove_file(library).expect("remove");
 }

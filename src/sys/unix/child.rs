@@ -126,7 +126,7 @@ fn keep_inherited_descriptors() {
 }
 
 /// Reading end, writing end.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
 

@@ -9,6 +9,7 @@ mod file;
 mod log;
 mod process;
 mod socket;
+mod transit;
 mod wait;
 
 use super::{
@@ -26,6 +27,7 @@ use std::os::unix::ffi::OsStringExt;
 pub struct Unix {
     waiter: wait::Waiter,
     launcher: child::Launcher,
+    transit: transit::Transit,
 }
 
 /// Runs `run` with the arguments and the environment, in a process made safe to work in;
@@ -81,6 +83,7 @@ impl Unix {
         Ok(Unix {
             waiter: wait::Waiter::default(),
             launcher: child::Launcher::new()?,
+            transit: transit::Transit::default(),
         })
     }
 }
@@ -194,10 +197,10 @@ impl Sys for Unix {
         socket::accept(listener)
     }
     fn recv(&self, fd: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
-        socket::recv(fd, buf)
+        socket::recv(fd, buf, &self.transit)
     }
     fn send(&self, fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
-        socket::send(fd, bytes)
+        socket::send(fd, bytes, &self.transit)
     }
     fn adopt(&self, fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
         socket::adopt(fd)

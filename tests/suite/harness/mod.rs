@@ -23,7 +23,7 @@ pub use disk::Disk;
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
-pub use programs::{built, command, compile, os_words, outcome, run_ok, ws2cgi};
+pub use programs::{built, command, compile, os_words, outcome, preload, run_ok, ws2cgi};
 pub use records::{UPGRADE, record};
 pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
