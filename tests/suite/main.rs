@@ -9,6 +9,7 @@ mod harness;
 mod boa;
 mod board;
 mod browser;
+mod claims;
 mod clock;
 mod closing;
 mod command_line;

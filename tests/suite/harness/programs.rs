@@ -2,11 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The binary under test. WS2CGI_BIN names another one.
 pub fn ws2cgi() -> PathBuf {
@@ -50,7 +48,11 @@ pub fn compile(source: &str) -> PathBuf {
 
 /// Compiles a C file of the project as a library for LD_PRELOAD, likewise.
 pub fn preload(source: &str) -> PathBuf {
-    compile_with("cc", "-std=gnu99 -Wall -Wextra -Werror -shared -fPIC -o", source)
+    compile_with(
+        "cc",
+        "-std=gnu99 -Wall -Wextra -Werror -shared -fPIC -o",
+        source,
+    )
 }
 
 fn compile_with(compiler: &str, options: &str, source: &str) -> PathBuf {
