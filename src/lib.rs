@@ -13,15 +13,16 @@ pub mod sys;
 
 // Grammars and tables, without I/O. Those that stand alone,
 pub mod close;
-pub mod counters;
 pub mod http;
 pub mod json;
 pub mod memory;
 pub mod name;
 pub mod query;
+pub mod table;
 pub mod variables;
 
 // those made of them,
+pub mod counters;
 pub mod handoff;
 pub mod handshake;
 pub mod logging;

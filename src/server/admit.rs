@@ -422,7 +422,7 @@ impl<S: Sys> Server<S> {
         let id = self.new_id();
         let Arrival { wire, early, .. } = arrival;
         let client = Client::new(&mut self.shared, id, request, wire, &early, charge);
-        self.clients.insert(id.number, client);
+        self.clients.push(id.number, client);
         Ok(())
     }
 
@@ -447,7 +447,7 @@ impl<S: Sys> Server<S> {
                 client.polled() && client.id == *id && Some(client.request.route.as_str()) == route
             };
             let fits = self.shared.keys.fits(*id, key);
-            let client = self.clients.get_mut(&id.number).filter(|_| fits);
+            let client = self.clients.get_mut(id.number).filter(|_| fits);
             match client.filter(ours) {
                 // Another window of the same browser has our cookie, and waits.
                 Some(client) if wish.unnamed && client.poll_waits() => {}
@@ -501,7 +501,7 @@ impl<S: Sys> Server<S> {
                 if self.stopping.is_some() {
                     return Err(stopping());
                 }
-                let client = self.clients.get(&id.number);
+                let client = self.clients.get(id.number);
                 let ours = client.filter(|client| client.id == *id && client.takes_posts());
                 if ours.is_none() || !self.shared.keys.fits(*id, key) {
                     return Err(gone());
