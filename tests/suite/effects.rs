@@ -206,7 +206,7 @@ fn what_was_written_to_the_outbox_comes_before_the_reply() {
 
 #[test]
 fn it_comes_before_the_reply_also_when_the_outbox_is_busy() {
-    let daemon = Start::default().log("warn,start=info").ready();
+    let daemon = Start::default().log("warn").ready();
     let mut ws = daemon.connect("/act");
     let id = ws.id();
     let path = daemon.path("run/outbox");

@@ -450,7 +450,7 @@ fn a_pipe_that_is_filled_at_any_moment_stops_nobody() {
     // Were there a look, it would be long past when the write comes.
     let library = preload("tests/programs/pause.c");
     let start = start.shell(&format!("export LD_PRELOAD={}", library.display()));
-    let mut daemon = start.args(&args).log("warn,start=info").ready();
+    let mut daemon = start.args(&args).log("warn").ready();
     let mut bystander = daemon.connect("/act2");
     let (_to, mut from, [_, ours]) = shared_pipes(&daemon);
     assert_eq!(read_answer(&mut from).status, 101);
