@@ -65,11 +65,12 @@ impl<S: Sys> Server<S> {
             }
         }
         let path = self.run.handoff();
-        if self.handoff.is_some() && sys.lstat(&path).map(|stat| stat.id).ok() != self.handoff_id {
-            warn!("{path} was removed or replaced; made anew");
+        let there = sys.lstat(&path).map(|stat| stat.id).ok();
+        if self.handoff.as_ref().is_some_and(|ours| ours.name != there) {
+            // Those who wait at the old one.
             self.take_handoffs();
-            let (socket, id) = self.run.bind_handoff(&self.shared.sys)?;
-            (self.handoff, self.handoff_id) = (Some(socket), id);
+            self.handoff = Some(self.run.bind_handoff(&self.shared.sys)?);
+            warn!("{path} was removed or replaced; made anew");
         }
         let sys = &self.shared.sys;
         let path = self.run.outbox();
