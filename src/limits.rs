@@ -33,7 +33,8 @@ pub const ROUTE: usize = 256;
 pub const REFUSALS: usize = 8;
 
 /// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
-/// the FIFO, the locked run folder, the log, `/dev/null`, a file being written, and some spare.
+/// the FIFO, the locked run folder, the log, `/dev/null`, a pipe of our own, a file being
+/// written, and some spare.
 pub const FIXED_DESCRIPTORS: usize = 16;
 /// A socket, or the two pipes of lighttpd's `cgi.upgrade`.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;

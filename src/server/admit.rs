@@ -144,10 +144,10 @@ impl<S: Sys> Server<S> {
             if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
                 return self.pause_admission("no descriptors are left");
             }
-            let Some(socket) = &self.handoff else {
+            let Some(handoff) = &self.handoff else {
                 return;
             };
-            match sys.receive_handoff(socket, &mut record) {
+            match sys.receive_handoff(&handoff.socket, &mut record) {
                 Ok(datagram) => {
                     // Whatever becomes of them, closing them must not wait.
                     for fd in &datagram.fds {

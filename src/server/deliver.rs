@@ -357,7 +357,9 @@ impl<S: Sys> Server<S> {
             done => {
                 // Its name is freed whatever became of it, but only what it names is touched.
                 match self.shared.sys.unlink(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => warn!("{path} stays there: {e}"),
+                    Err(e) if done.is_ok() && e.kind() != ErrorKind::NotFound => {
+                        warn!("{path} stays there: {e}");
+                    }
                     _ => {}
                 }
                 done

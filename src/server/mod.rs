@@ -21,7 +21,7 @@ use crate::job::{Fault, Job};
 use crate::key::Keys;
 use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::{Charge, Memory};
-use crate::rundir::{Held, RunDir};
+use crate::rundir::{Handoff, Held, RunDir};
 use crate::shared::Shared;
 use crate::sys::{Interest, Ready, Sys};
 use crate::table::Table;
@@ -43,9 +43,7 @@ pub struct Server<S: Sys> {
     count: u64,
     started: Duration,
     /// None: shutting down.
-    handoff: Option<S::Fd>,
-    /// Device and inode of its name.
-    handoff_id: Option<(u64, u64)>,
+    handoff: Option<Handoff<S::Fd>>,
     listeners: Vec<S::Fd>,
     /// The run folder's lock, for as long as we live.
     lock: S::Fd,
@@ -113,7 +111,6 @@ impl<S: Sys> Server<S> {
             count: 0,
             started: now,
             handoff: Some(held.handoff),
-            handoff_id: held.handoff_id,
             listeners,
             lock: held.lock,
             newcomers: Vec::new(),
@@ -210,7 +207,7 @@ impl<S: Sys> Server<S> {
             }
         }
         if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
-            sys.watch(handoff, token(Token::Handoff), Interest::Read);
+            sys.watch(&handoff.socket, token(Token::Handoff), Interest::Read);
         }
         for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
             sys.watch(listener, token(Token::Listener(i)), Interest::Read);
