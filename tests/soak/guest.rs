@@ -13,6 +13,8 @@ use tungstenite::Message;
 pub struct Guest<'a> {
     load: &'a Load<'a>,
     pub ws: Ws,
+    /// What runs at its events.
+    pub program: &'static str,
     rooms: Vec<Member>,
 }
 
@@ -26,18 +28,28 @@ struct Member {
 
 impl<'a> Guest<'a> {
     /// Comes in by a door to a program, whose open event puts it into these rooms.
-    pub fn come(load: &'a Load<'a>, door: &Door, program: &str, rooms: &[usize]) -> Guest<'a> {
+    pub fn come(
+        load: &'a Load<'a>,
+        door: &Door,
+        program: &'static str,
+        rooms: &[usize],
+    ) -> Guest<'a> {
         let names: String = rooms.iter().map(|&r| format!("%20@{}", NAMES[r])).collect();
         let query = match rooms {
             [] => String::new(),
             _ => format!("?open=head%20WS-Join:{names}"),
         };
         let stream = door.knock(&format!("/{program}{query}"));
-        Guest::accepted(load, stream, rooms)
+        Guest::accepted(load, stream, program, rooms)
     }
 
     /// Whoever has asked to come in is let in, and is in these rooms.
-    pub fn accepted(load: &'a Load<'a>, stream: TcpStream, rooms: &[usize]) -> Guest<'a> {
+    pub fn accepted(
+        load: &'a Load<'a>,
+        stream: TcpStream,
+        program: &'static str,
+        rooms: &[usize],
+    ) -> Guest<'a> {
         // As browsers do: or a fragment would wait for the acknowledgement of the one before.
         stream.set_nodelay(true).expect("TCP_NODELAY");
         let ws = Ws::accepted(stream);
@@ -50,6 +62,7 @@ impl<'a> Guest<'a> {
         Guest {
             load,
             ws,
+            program,
             rooms: rooms.iter().map(member).collect(),
         }
     }

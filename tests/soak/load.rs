@@ -3,6 +3,7 @@
 //! it happens does not.
 
 use crate::dice::Dice;
+use crate::guest::Guest;
 use crate::place::Place;
 use crate::rooms::{NAMES, Room, feed};
 use crate::tally::Tally;
@@ -32,6 +33,8 @@ pub struct Actor<'a> {
     pub dice: Dice,
     period: Duration,
     next: Instant,
+    /// Who is there, of a visitor.
+    pub guest: Option<Guest<'a>>,
     /// How often it has acted.
     pub round: usize,
     /// What it is about to see, for the case that it does not.
@@ -97,6 +100,7 @@ impl<'a> Load<'a> {
             dice: Dice::new(self.seed, whose),
             period,
             next: Instant::now(),
+            guest: None,
             round: 0,
             doing: "",
         };
@@ -105,14 +109,11 @@ impl<'a> Load<'a> {
         threads.spawn(move || {
             while !self.over() {
                 actor.round += 1;
-                let done = catch_unwind(AssertUnwindSafe(|| act(&mut actor)));
-                if let Err(panic) = done {
-                    let said = panic.downcast_ref::<String>().map(String::as_str);
-                    let said = said.or(panic.downcast_ref::<&str>().copied());
-                    self.tally.lost(actor.doing, 1, said.unwrap_or("panic"));
+                if !actor.survives(&act) {
                     actor.beat();
                 }
             }
+            actor.survives(visit::last);
         });
     }
 
@@ -133,7 +134,18 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Actor<'_> {
+impl<'a> Actor<'a> {
+    /// Whether all came that should. What did not is counted, and nobody dies of it.
+    fn survives(&mut self, act: impl Fn(&mut Actor<'a>)) -> bool {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| act(self))) else {
+            return true;
+        };
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or(panic.downcast_ref::<&str>().copied());
+        self.load.tally.lost(self.doing, 1, said.unwrap_or("panic"));
+        false
+    }
+
     /// Waits for its next beat. One that is late does not hurry after.
     fn beat(&mut self) {
         let now = Instant::now();

@@ -29,6 +29,7 @@ mod tally;
 mod trouble;
 mod visit;
 
+use guest::Guest;
 use harness::{PATIENCE, Site, free_port, project, send_head, wait_for};
 use load::Load;
 use measure::{INTERVAL, Measurement, events};
@@ -106,6 +107,12 @@ impl Run {
             seed,
         } = self;
         let load = Load::new(place, *seed);
+        // What is opened or allocated once, is now.
+        for door in place.doors() {
+            let mut guest = Guest::come(&load, door, "echo", &[]);
+            assert_eq!(guest.ws.close(1000, ""), 1000);
+        }
+        let empty = until_empty(place);
         let begin = place.look();
         println!("{name}: seed {seed}; warms up until everything has happened once");
         let mut samples = Vec::new();
@@ -134,13 +141,18 @@ impl Run {
         verdicts.push(Verdict::equal("zombies", zombies, 0));
         let restarts = samples.last().map_or(0, |s| s.restarts as u64);
         verdicts.push(Verdict::equal("restarts", restarts, 0));
-        let numbers = [begin.descriptors, end.descriptors].map(|n| n as u64);
-        let [before, after] = numbers;
+        let [before, after] = [begin.descriptors, end.descriptors].map(|n| n as u64);
         verdicts.push(Verdict::equal("descriptors at the end", after, before));
         verdicts.push(Verdict::equal(
             "children at the end",
             end.children as u64,
             0,
+        ));
+        let [before, after] = [empty, status.clone()].map(|s| s["memory"]["used"].as_u64());
+        verdicts.push(Verdict::equal(
+            "bytes counted to --memory at the end",
+            after.expect("a number"),
+            before.expect("a number"),
         ));
         verdicts.extend(accounts(&status, tally));
         let complaints = place.complaints();

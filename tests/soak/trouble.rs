@@ -60,7 +60,7 @@ fn slow_reader(actor: &mut Actor, mut send: impl FnMut(&mut Actor, &mut Ws, &str
     let door = actor.dice.pick(&place.doors());
     let mut slow = actor.step(|actor| {
         let stream = door.knock_narrowly("/act2");
-        Guest::accepted(actor.load, stream, &[])
+        Guest::accepted(actor.load, stream, "act2", &[])
     });
     let id = slow.id();
     while closed() == before {

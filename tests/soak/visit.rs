@@ -1,4 +1,5 @@
-//! One visit: somebody comes, stays for some messages, and goes in one of many ways.
+//! One visit: somebody comes, stays for some messages, and goes in one of many ways. Who comes
+//! next comes first, so that there are always as many clients when it is measured.
 
 use crate::guest::Guest;
 use crate::harness::{masked, read_answer};
@@ -9,20 +10,53 @@ use nix::sys::socket::{setsockopt, sockopt::Linger};
 use std::sync::LazyLock;
 use tungstenite::Message;
 
-/// Comes, and is let in or not.
-pub fn visit(actor: &mut Actor) {
-    actor.dice.weighed::<fn(&mut Actor)>(&[
-        (50, stay),
-        (20, echo_only),
-        (8, |actor| {
-            refused(actor, "/act?open=head%20Status:%20403", 403)
-        }),
-        (4, |actor| refused(actor, "/act?open=exit%203", 502)),
-        (3, |actor| refused(actor, "/nothing", 404)),
-    ])(actor);
+/// Whoever is there does something, and in the end goes when the next one has come.
+pub fn visit<'a>(actor: &mut Actor<'a>) {
+    let Some(mut guest) = actor.guest.take() else {
+        actor.guest = Some(actor.step(|actor| come(actor)));
+        return;
+    };
+    match guest.program {
+        // Not empty, and with no '#': that is how a line to a room begins.
+        "echo" => (0..actor.dice.below(6)).for_each(|_| echo(actor, &mut guest, ".")),
+        _ => (0..3 + actor.dice.below(12)).for_each(|_| act(actor, &mut guest)),
+    }
+    if actor.dice.below(4) == 0 {
+        let (url, status) = actor.dice.weighed(&[
+            (8, ("/act?open=head%20Status:%20403", 403)),
+            (4, ("/act?open=exit%203", 502)),
+            (3, ("/nothing", 404)),
+        ]);
+        refused(actor, url, status);
+    }
+    actor.step(|actor| {
+        actor.guest = Some(come(actor));
+        leave(actor, guest);
+    });
 }
 
-/// A page of the other sort of answer.
+/// The last one of all goes.
+pub fn last(actor: &mut Actor) {
+    if let Some(guest) = actor.guest.take() {
+        leave(actor, guest);
+    }
+}
+
+/// One more visitor, of cgi-bin/echo.c or of the program that does what each message says.
+fn come<'a>(actor: &mut Actor<'a>) -> Guest<'a> {
+    actor.doing = "connections accepted";
+    let door = actor.dice.pick(&actor.load.place.doors());
+    let program = actor.dice.pick(&["act", "act", "echo"]);
+    let mut rooms = Vec::new();
+    if program == "act" {
+        let count = actor.dice.below(3);
+        rooms.extend((0..count).map(|_| actor.dice.below(NAMES.len())));
+        rooms.dedup();
+    }
+    Guest::come(actor.load, door, program, &rooms)
+}
+
+/// Somebody else asks, and is not let in.
 fn refused(actor: &mut Actor, url: &str, status: u16) {
     actor.doing = "refusals";
     let door = actor.dice.pick(&actor.load.place.doors());
@@ -71,60 +105,17 @@ fn echo(actor: &mut Actor, guest: &mut Guest, begin: &str) {
     actor.step(|_| guest.echoes(kind, &message, &fragments));
 }
 
-/// A visitor of cgi-bin/echo.c.
-fn echo_only(actor: &mut Actor) {
-    actor.doing = "connections accepted";
-    let door = actor.dice.pick(&actor.load.place.doors());
-    let mut guest = actor.step(|actor| Guest::come(actor.load, door, "echo", &[]));
-    for _ in 0..actor.dice.below(6) {
-        // Not empty, and with no '#': that is how a line to a room begins.
-        echo(actor, &mut guest, ".");
-    }
-    actor.doing = "closes";
-    actor.step(|actor| {
-        assert_eq!(guest.ws.close(1001, "going away"), 1001);
-        actor.load.tally.came("closes");
-    });
-}
+// ---- What one does there
 
-/// A visitor of the program that does what each message says.
-fn stay(actor: &mut Actor) {
-    actor.doing = "connections accepted";
-    let door = actor.dice.pick(&actor.load.place.doors());
-    let count = actor.dice.below(3);
-    let mut rooms: Vec<_> = (0..count).map(|_| actor.dice.below(NAMES.len())).collect();
-    rooms.dedup();
-    let mut guest = actor.step(|actor| Guest::come(actor.load, door, "act", &rooms));
-    for _ in 0..3 + actor.dice.below(12) {
-        actor.dice.weighed::<fn(&mut Actor, &mut Guest)>(&[
-            (10, |actor, guest| echo(actor, guest, "echo;exit 0;")),
-            (2, ping),
-            (2, fail),
-            (1, state),
-            (2, tell),
-        ])(actor, &mut guest);
-    }
-    actor.doing = "lines to rooms";
-    actor.step(|_| guest.catch_up());
-    actor.dice.weighed::<fn(&mut Actor, Guest)>(&[
-        (8, close),
-        (2, closed_by_program),
-        (2, closed_by_outbox),
-        (2, vanish),
-        (1, vanish_in_a_frame),
-        (1, reset),
-        (1, |actor, guest| err(actor, guest, &[0x81, 1, b'x'], 1002)),
-        (1, |actor, guest| {
-            err(actor, guest, &masked(0x81, b"\xff"), 1007)
-        }),
-        (1, |actor, guest| {
-            let large = vec![b'x'; 2 * actor.load.place.largest()];
-            err(actor, guest, &masked(0x82, &large), 1009);
-        }),
+fn act(actor: &mut Actor, guest: &mut Guest) {
+    actor.dice.weighed::<fn(&mut Actor, &mut Guest)>(&[
+        (10, |actor, guest| echo(actor, guest, "echo;exit 0;")),
+        (2, ping),
+        (2, fail),
+        (1, state),
+        (2, tell),
     ])(actor, guest);
 }
-
-// ---- What one does there
 
 fn ping(actor: &mut Actor, guest: &mut Guest) {
     actor.doing = "pongs";
@@ -180,63 +171,70 @@ fn tell(actor: &mut Actor, guest: &mut Guest) {
 
 // ---- How one goes
 
+/// All that it should hear has come, and it goes.
+fn leave(actor: &mut Actor, mut guest: Guest) {
+    actor.doing = "lines to rooms";
+    guest.catch_up();
+    if guest.program == "echo" {
+        return close(actor, guest);
+    }
+    actor.dice.weighed::<fn(&mut Actor, Guest)>(&[
+        (8, close),
+        (2, closed_by_program),
+        (2, closed_by_outbox),
+        (2, |_, guest| drop(guest)),
+        (1, vanish_in_a_frame),
+        (1, reset),
+        (1, |actor, guest| err(actor, guest, &[0x81, 1, b'x'], 1002)),
+        (1, |actor, guest| {
+            err(actor, guest, &masked(0x81, b"\xff"), 1007)
+        }),
+        (1, |actor, guest| {
+            let large = vec![b'x'; 2 * actor.load.place.largest()];
+            err(actor, guest, &masked(0x82, &large), 1009);
+        }),
+    ])(actor, guest);
+}
+
 fn close(actor: &mut Actor, mut guest: Guest) {
     actor.doing = "closes";
-    actor.step(|actor| {
-        assert_eq!(guest.ws.close(1000, "bye"), 1000);
-        actor.load.tally.came("closes");
-    });
+    let code = actor.dice.pick(&[1000, 1001, 4000]);
+    assert_eq!(guest.ws.close(code, "bye"), code);
+    actor.load.tally.came("closes");
 }
 
 fn closed_by_program(actor: &mut Actor, mut guest: Guest) {
     actor.doing = "closes";
-    actor.step(|actor| {
-        guest.ws.send("head WS-Close: 4001 enough");
-        assert_eq!(guest.ws.closed(), (4001, "enough".to_owned()));
-        actor.load.tally.came("closes");
-    });
+    guest.ws.send("head WS-Close: 4001 enough");
+    assert_eq!(guest.ws.closed(), (4001, "enough".to_owned()));
+    actor.load.tally.came("closes");
 }
 
 fn closed_by_outbox(actor: &mut Actor, mut guest: Guest) {
     actor.doing = "closes";
-    actor.step(|actor| {
-        let id = guest.id();
-        actor.load.place.line(&format!("close {id} 4002 out"));
-        assert_eq!(guest.ws.closed(), (4002, "out".to_owned()));
-        actor.load.tally.came("closes");
-    });
+    let id = guest.id();
+    actor.load.place.line(&format!("close {id} 4002 out"));
+    assert_eq!(guest.ws.closed(), (4002, "out".to_owned()));
+    actor.load.tally.came("closes");
 }
 
 /// Breaks the protocol.
 fn err(actor: &mut Actor, mut guest: Guest, bytes: &[u8], code: u16) {
     actor.doing = "protocol errors answered";
-    actor.step(|actor| {
-        guest.ws.send_raw(bytes);
-        assert_eq!(guest.ws.closed().0, code);
-        actor.load.tally.came("protocol errors answered");
-    });
+    guest.ws.send_raw(bytes);
+    assert_eq!(guest.ws.closed().0, code);
+    actor.load.tally.came("protocol errors answered");
 }
 
-/// The end of the connection, and no close before it.
-fn vanish(actor: &mut Actor, guest: Guest) {
-    actor.step(|_| drop(guest));
+fn vanish_in_a_frame(_: &mut Actor, mut guest: Guest) {
+    let frame = masked(0x81, &[b'x'; 100]);
+    guest.ws.send_raw(&frame[..50]);
 }
 
-fn vanish_in_a_frame(actor: &mut Actor, mut guest: Guest) {
-    actor.step(|_| {
-        let frame = masked(0x81, &[b'x'; 100]);
-        guest.ws.send_raw(&frame[..50]);
-        drop(guest);
-    });
-}
-
-fn reset(actor: &mut Actor, mut guest: Guest) {
-    actor.step(|_| {
-        let at_once = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        setsockopt(guest.ws.stream(), Linger, &at_once).expect("SO_LINGER");
-        drop(guest);
-    });
+fn reset(_: &mut Actor, mut guest: Guest) {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(guest.ws.stream(), Linger, &at_once).expect("SO_LINGER");
 }
