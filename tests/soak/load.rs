@@ -51,12 +51,12 @@ impl Drop for End<'_> {
 }
 
 impl<'a> Load<'a> {
-    /// For one place; nothing happens yet.
-    pub fn new(place: &'a dyn Place, seed: u64) -> Load<'a> {
+    /// For the place of this name; nothing happens yet.
+    pub fn new(name: &str, place: &'a dyn Place, seed: u64) -> Load<'a> {
         Load {
             place,
             rooms: Default::default(),
-            tally: Tally::default(),
+            tally: Tally::new(name),
             seed,
             gate: RwLock::new(()),
             over: AtomicBool::new(false),

@@ -151,7 +151,7 @@ pub struct Here {
 }
 
 /// The daemon's options, on all places; of two with the same name the later one holds.
-const OPTIONS: &str = "--status 2 --slow-timeout 2 --event-timeout 10 --ping 20";
+const OPTIONS: &str = "--status 2 --slow-timeout 2 --event-timeout 15 --ping 20";
 
 impl Here {
     /// Starts all of it.
@@ -321,8 +321,8 @@ impl Place for NoMmu {
     fn pace(&self) -> Pace {
         Pace {
             visitors: 8,
-            steps: 8.0,
-            lines: 1.0,
+            steps: 6.0,
+            lines: 0.8,
         }
     }
 

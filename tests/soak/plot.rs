@@ -134,7 +134,7 @@ fn ticks(panel: &Panel) -> Vec<f64> {
     let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
     let low = if panel.zero { low.min(0.0) } else { low };
     // Where nothing changes, noise should not fill the panel.
-    let step = nice(((high - low) / 3.0).max(high.abs() / 200.0).max(1e-3));
+    let step = nice(((high - low) / 3.0).max(high.abs() / 200.0).max(0.51));
     let (first, last) = ((low / step).floor() as i64, (high / step).ceil() as i64);
     let last = last.max(first + 1);
     (first..=last).map(|n| tidy(n as f64 * step)).collect()

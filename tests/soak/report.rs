@@ -48,7 +48,11 @@ fn quantities(samples: &[Sample]) -> Vec<(String, &'static str, Quantity)> {
         ("events", "1/s", Box::new(|s| Some(s.events))),
         ("echo, median", "ms", Box::new(|s| Some(s.latency?.0))),
         ("echo, 99 of 100", "ms", Box::new(|s| Some(s.latency?.1))),
-        ("processor", "%", Box::new(|s| Some(s.processor))),
+        (
+            "processor of the daemon",
+            "%",
+            Box::new(|s| Some(s.processor)),
+        ),
         ("zombies", "", Box::new(|s| Some(s.zombies as f64))),
         ("losses", "", Box::new(|s| Some(s.losses as f64))),
     ];

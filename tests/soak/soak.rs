@@ -106,7 +106,7 @@ impl Run {
             minutes,
             seed,
         } = self;
-        let load = Load::new(place, *seed);
+        let load = Load::new(name, place, *seed);
         // What is opened or allocated once, is now.
         for door in place.doors() {
             let mut guest = Guest::come(&load, door, "echo", &[]);

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 /// Counts of one run, from all threads.
-#[derive(Default)]
-pub struct Tally(Mutex<Counts>);
+pub struct Tally {
+    name: String,
+    counts: Mutex<Counts>,
+}
 
 #[derive(Default)]
 struct Counts {
@@ -23,8 +25,16 @@ pub struct Kind {
 }
 
 impl Tally {
+    /// Nothing yet, at the place of this name.
+    pub fn new(name: &str) -> Tally {
+        Tally {
+            name: name.to_owned(),
+            counts: Mutex::default(),
+        }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.counts.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// What was expected has come.
@@ -34,7 +44,7 @@ impl Tally {
 
     /// So many have not, or come wrong; says so.
     pub fn lost(&self, kind: &'static str, count: u64, what: &str) {
-        eprintln!("lost: {kind}: {what}");
+        eprintln!("{}: lost: {kind}: {what}", self.name);
         self.counts().kinds.entry(kind).or_default().lost += count;
     }
 
