@@ -147,6 +147,9 @@ impl<S: Sys> Server<S> {
                     break;
                 }
             }
+            if self.shared.memory.ebbed() {
+                self.shared.sys.give_memory_back();
+            }
             self.write_status(active, signals.status);
         }
         self.leave();

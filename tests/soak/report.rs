@@ -77,8 +77,8 @@ fn thirds(samples: &[Sample], value: &Quantity, part: usize) -> [f64; 3] {
 }
 
 /// What memory comes back to: one look in ten sees no more. What leaks raises it as it raises
-/// every look. A median would jump: for minutes at a time, glibc keeps up to 128 KB of free heap
-/// that lie below something in use, and up to as much above it.
+/// every look. How often a look falls on a burst, or on what an allocator keeps behind one, is
+/// chance; a median would be that chance's.
 const LEVEL: usize = 10;
 
 /// By how much that is higher in the last third than in the first, for each measure of memory
