@@ -169,6 +169,9 @@ impl Run {
             println!("{name}: {what}: {}, {} lost", kind.came, kind.lost);
         }
         println!("{name}: {} events", events(&status));
+        for ((what, before), (_, after)) in begin.memory.iter().zip(&end.memory) {
+            println!("{name}: {what} without clients: {before:.0} KB before, {after:.0} KB after");
+        }
         report::verdicts(name, &verdicts)
     }
 }
