@@ -55,7 +55,8 @@ impl<'a> Guest<'a> {
         let ws = Ws::accepted(stream);
         let member = |&room: &usize| Member {
             room,
-            next: load.rooms[room].last() + 1,
+            // One that was on its way may have come before this guest.
+            next: load.rooms[room].begun() + 1,
             heard: false,
         };
         load.tally.came("connections accepted");
@@ -101,7 +102,8 @@ impl<'a> Guest<'a> {
         if number == member.next || sooner {
             tally.came("lines to rooms");
         } else {
-            let what = format!("{} {number}, not {}", NAMES[room], member.next);
+            let first = if member.heard { "" } else { ", the first" };
+            let what = format!("{} {number}, not {}{first}", NAMES[room], member.next);
             let missing = number.saturating_sub(member.next).max(1);
             tally.lost("lines to rooms", missing, &what);
         }
@@ -127,7 +129,7 @@ impl<'a> Guest<'a> {
     pub fn catch_up(&mut self) {
         for room in self.rooms() {
             let last = self.load.rooms[room].last();
-            // None has been sent since it came.
+            // Otherwise none has been sent since it came.
             let member = self.rooms.iter().find(|member| member.room == room);
             if member.is_some_and(|member| member.heard || member.next <= last) {
                 self.hears_line(room, last);

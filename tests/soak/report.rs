@@ -60,43 +60,39 @@ fn quantities(samples: &[Sample]) -> Vec<(String, &'static str, Quantity)> {
     memory.chain(others).collect()
 }
 
-/// The value that so many of a hundred do not exceed.
-fn percentile(mut values: Vec<f64>, part: usize) -> f64 {
+/// The value that half of them do not exceed.
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    let at = values.len() * part / 100;
-    values.get(at).copied().unwrap_or(f64::NAN)
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A percentile of each of the three thirds.
-fn thirds(samples: &[Sample], value: &Quantity, part: usize) -> [f64; 3] {
+/// The median of each of the three thirds.
+fn thirds(samples: &[Sample], value: &Quantity) -> [f64; 3] {
     let n = samples.len();
     [0, 1, 2].map(|third| {
         let third = &samples[n * third / 3..n * (third + 1) / 3];
-        percentile(third.iter().filter_map(value).collect(), part)
+        median(third.iter().filter_map(value).collect())
     })
 }
 
-/// What memory comes back to: one look in ten sees no more. What leaks raises it as it raises
-/// every look. How often a look falls on a burst, or on what an allocator keeps behind one, is
-/// chance; a median would be that chance's.
-const LEVEL: usize = 10;
-
-/// By how much that is higher in the last third than in the first, for each measure of memory
-/// but the daemon's own, which is that of the clients that happen to be there. The bound is one
-/// for all: 1 % of the whole, which is the first measure.
+/// By how much the median is higher in the last third than in the first, for each measure of
+/// memory but the daemon's own, which is that of the clients that happen to be there. The bound
+/// is one for all: 1 % of the whole, which is the first measure.
 pub fn growth(samples: &[Sample]) -> Vec<Verdict> {
     let memory = quantities(samples).into_iter();
     let memory = memory.filter(|(name, ..)| name.starts_with("memory"));
     let memory = memory.filter(|(name, ..)| !name.ends_with("--memory"));
-    let levels = memory.map(|(name, _, value)| (name, thirds(samples, &value, LEVEL)));
-    let levels: Vec<_> = levels.collect();
-    let bound = levels.first().map_or(0.0, |(_, [first, ..])| first / 100.0);
+    let medians = memory.map(|(name, _, value)| (name, thirds(samples, &value)));
+    let medians: Vec<_> = medians.collect();
+    let bound = medians
+        .first()
+        .map_or(0.0, |(_, [first, ..])| first / 100.0);
     let verdict = |(name, [first, _, last]): (String, [f64; 3])| Verdict {
         promise: format!("{name}, last third at most {bound:.0} KB (1 %) above the first"),
         seen: format!("{:+.0} KB", last - first),
         held: last - first <= bound,
     };
-    levels.into_iter().map(verdict).collect()
+    medians.into_iter().map(verdict).collect()
 }
 
 /// The table of the medians, with sparklines.
@@ -109,7 +105,7 @@ pub fn table(name: &str, samples: &[Sample]) {
         samples.last().map_or(0.0, |s| s.minutes).round()
     );
     for (what, unit, value) in quantities(samples) {
-        let [first, second, third] = thirds(samples, &value, 50);
+        let [first, second, third] = thirds(samples, &value);
         let all: Vec<_> = samples.iter().filter_map(&value).collect();
         println!(
             "{:<31}{first:>10.1}{second:>10.1}{third:>10.1}  {}",

@@ -17,10 +17,11 @@ pub const NAMES: [&str; 3] = ["a", "b", "c"];
 /// What a web server's clients have to know to push.
 pub const TOKEN: &str = "s0ak";
 
-/// A room, and the number of the last line that is on its way to it for certain.
+/// A room, and the numbers of its last lines.
 #[derive(Default)]
 pub struct Room {
     turn: Mutex<()>,
+    begun: AtomicU64,
     last: AtomicU64,
 }
 
@@ -37,6 +38,7 @@ impl Room {
     pub fn turn(&self) -> Turn<'_> {
         let _guard = self.turn.lock().unwrap_or_else(|e| e.into_inner());
         let number = self.last() + 1;
+        self.begun.store(number, Ordering::SeqCst);
         Turn {
             room: self,
             number,
@@ -44,7 +46,12 @@ impl Room {
         }
     }
 
-    /// The number of the last line.
+    /// The number of the last line that may be on its way.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// The number of the last line that is on its way for certain.
     pub fn last(&self) -> u64 {
         self.last.load(Ordering::SeqCst)
     }
