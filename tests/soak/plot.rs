@@ -75,7 +75,8 @@ fn draw(out: &mut String, panel: &Panel, top: f64, minutes: &[f64], x: &impl Fn(
         let (from, to) = (x(end * third / 3.0), x(end * (third + 1.0) / 3.0));
         let _ = writeln!(
             out,
-            "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{HEIGHT}\" class=\"third\"/>",
+            "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{HEIGHT}\" \
+             class=\"third\"/>",
             to - from
         );
     }
