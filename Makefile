@@ -3,6 +3,8 @@
 # make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
 # make audit  licences, sources and known faults of the crates, by cargo-deny
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
+# make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
+#             ON=c (by way of C), ON=nommu, or several; SEED=…
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
@@ -24,8 +26,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test faults audit test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test faults audit test-native-cross test-portable test-bfin test-nommu bench bench-cross
+.PHONY: soak build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -79,6 +81,21 @@ bench-cross:
 	@tests/install run
 	@$(MAKE) --no-print-directory -C cross
 	WS2CGI_PEER=$(CURDIR)/target/cross/host/ws2cgi $(CARGO) bench --quiet --bench bench
+
+MINUTES ?= 60
+ON      ?= native c nommu
+SEED    ?= $(shell date +%s)
+
+soak:
+	@tests/install run
+ifneq ($(filter c,$(ON)),)
+	@$(MAKE) --no-print-directory -C cross
+endif
+ifneq ($(filter nommu,$(ON)),)
+	@tests/install nommu
+	@tests/nommu/build $(BUILD)/nommu
+endif
+	$(CARGO) bench --quiet --bench soak -- $(MINUTES) $(SEED) $(ON)
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release

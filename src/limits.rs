@@ -119,6 +119,10 @@ pub const HISTORY_ENTRY: usize = 128 + 16 * size_of::<usize>();
 /// counts to `--queue` too, so that empty messages count.
 pub const QUEUE_SLOT: usize = 10 * size_of::<usize>();
 
+/// By how much the memory in use falls before what is free goes back to the system: one message of
+/// the largest size that is usual. Giving it back takes some microseconds.
+pub const EBB: usize = 64 * 1024;
+
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;
 /// One atomic write to the FIFO (`PIPE_BUF` on Linux; POSIX promises 512).

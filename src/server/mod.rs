@@ -161,6 +161,9 @@ impl<S: Sys> Server<S> {
                 }
             }
             self.look_after_folder();
+            if self.shared.memory.ebbed() {
+                self.shared.sys.give_memory_back();
+            }
             self.write_status(active, signals.status);
         }
         self.leave();
