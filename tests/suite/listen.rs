@@ -27,51 +27,6 @@ fn env(ws: &mut Ws, begins: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_request_becomes_cgi_variables() {
-    let daemon = Daemon::with("--listen 127.0.0.1:0");
-    let port = daemon.port("tcp");
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-    let from = stream.local_addr().expect("address").port();
-    let more = "Cookie: a=1\r\nCOOKIE: second\r\nX-Forwarded-For: 9.9.9.9\r\nProxy: evil\r\n";
-    let mut ws = upgrade(stream, &request("/deep/act/room?x=1&y", more));
-    let begins = [
-        "GATEWAY",
-        "HTTP",
-        "PATH_INFO",
-        "QUERY",
-        "RE",
-        "S",
-        "WS_ROUTE",
-    ];
-    assert_eq!(
-        env(&mut ws, &begins),
-        [
-            "GATEWAY_INTERFACE=CGI/1.1".to_owned(),
-            "HTTP_CONNECTION=Upgrade".to_owned(),
-            "HTTP_COOKIE=a=1".to_owned(),
-            "HTTP_HOST=board.test".to_owned(),
-            "HTTP_SEC_WEBSOCKET_KEY=dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
-            "HTTP_SEC_WEBSOCKET_VERSION=13".to_owned(),
-            "HTTP_UPGRADE=websocket".to_owned(),
-            "HTTP_X_FORWARDED_FOR=9.9.9.9".to_owned(),
-            "PATH_INFO=/room".to_owned(),
-            "QUERY_STRING=x=1&y".to_owned(),
-            "REMOTE_ADDR=127.0.0.1".to_owned(),
-            format!("REMOTE_PORT={from}"),
-            "REQUEST_METHOD=POST".to_owned(),
-            "REQUEST_URI=/deep/act/room?x=1&y".to_owned(),
-            "SCRIPT_NAME=/deep/act".to_owned(),
-            "SERVER_ADDR=127.0.0.1".to_owned(),
-            "SERVER_NAME=board.test".to_owned(),
-            format!("SERVER_PORT={port}"),
-            "SERVER_PROTOCOL=HTTP/1.1".to_owned(),
-            format!("SERVER_SOFTWARE=ws2cgi/{}", env!("CARGO_PKG_VERSION")),
-            "WS_ROUTE=/deep/act/room".to_owned(),
-        ]
-    );
-}
-
-#[test]
 fn several_addresses_are_listened_at() {
     let daemon = Daemon::with(&format!(
         "--listen 127.0.0.1:0 --listen [::1]:0 {UNIX} --listen unix:{{}}/two"

@@ -39,4 +39,5 @@ mod send_push;
 mod shutdown;
 mod source;
 mod status;
+mod variables;
 mod writers;
