@@ -4,6 +4,7 @@
 mod browser;
 mod daemon;
 mod demo;
+mod frames;
 mod http;
 mod probe;
 mod processes;
@@ -18,6 +19,9 @@ mod ws;
 pub use browser::Browser;
 pub use daemon::{Daemon, Start};
 pub use demo::Demo;
+pub use frames::{
+    BINARY, CLOSE, FIN, PING, PONG, TEXT, close_payload, frames, masked, masked_by, plain,
+};
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
@@ -27,7 +31,7 @@ pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
 pub use sockets::{request, tcp_pair};
 pub use waiting::wait_for;
-pub use ws::{KEY, Ws, masked, plain};
+pub use ws::{KEY, Ws};
 
 use std::time::Duration;
 
