@@ -51,7 +51,12 @@ pub fn parse(
     }
     let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
     let mut variables = Variables::default();
+    let mut connection = false;
     for field in request.headers.iter() {
+        if field.name.eq_ignore_ascii_case("connection") {
+            let value = core::str::from_utf8(field.value).unwrap_or_default();
+            connection |= has_token(value, "upgrade");
+        }
         // An underscore would collide with the name that a hyphen makes.
         if !field.name.contains('_') {
             let name = field.name.to_ascii_uppercase().replace('-', "_");
@@ -66,7 +71,7 @@ pub fn parse(
     if !variables.get("HTTP_HOST").is_some_and(is_authority) {
         return wrong(400, "400: HTTP/1.1 needs a Host");
     }
-    if !has_token(variables.text("HTTP_CONNECTION"), "upgrade") {
+    if !connection {
         // Then the Upgrade field was not meant for us (RFC 9110 §7.8).
         variables.remove("HTTP_UPGRADE");
     }

@@ -27,6 +27,7 @@ mod nginx;
 mod nph;
 mod opening;
 mod order;
+mod origin;
 mod outbox;
 mod packages;
 mod patience;
