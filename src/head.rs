@@ -127,10 +127,12 @@ fn is_authority(host: &[u8]) -> bool {
 }
 
 fn believe_proxy(variables: &mut Variables) {
-    // A proxy adds what it saw at the end; what stands before it the client said.
+    // A proxy adds what it saw at the end; what stands before it the client said, and need not
+    // be text.
     let last = |name| {
-        let elements = variables.text(name).rsplit(',');
-        elements.map(str::trim).next().unwrap_or_default()
+        let value = variables.get(name).unwrap_or_default();
+        let last = value.rsplit(|&b| b == b',').next().unwrap_or_default();
+        core::str::from_utf8(last.trim_ascii()).unwrap_or_default()
     };
     let https = last("HTTP_X_FORWARDED_PROTO").eq_ignore_ascii_case("https");
     if let Ok(address) = last("HTTP_X_FORWARDED_FOR").parse::<core::net::IpAddr>() {
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn a_trusted_proxy_is_believed() {
         // It may add an element, or a field of its own.
-        let more = "\r\nX-Forwarded-For: ::ffff:8.8.8.8\r\nX-Forwarded-Proto: http";
+        let more = "\r\nX-Forwarded-For: \u{ff}, ::ffff:8.8.8.8\r\nX-Forwarded-Proto: http";
         let fields = HEAD_TEXT.replace("\r\nProxy", &format!("{more}\r\nProxy"));
         for (text, address, https) in [(HEAD_TEXT, "9.9.9.9", "on"), (&fields, "8.8.8.8", "")] {
             let (_, _, vars) = whole(text, true);
