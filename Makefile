@@ -1,5 +1,6 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
@@ -22,8 +23,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test test-native-cross test-portable test-bfin test-nommu fuzz bench bench-cross
+.PHONY: build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -58,6 +59,13 @@ test-nommu:
 	@tests/install nommu
 	@tests/nommu/build $(BUILD)/nommu
 	$(CARGO) test --quiet --test nommu -- --nocapture --test-threads 2
+
+# FUZZ: these targets only; JOBS: so many at once.
+SECONDS := 60
+JOBS    := 1
+fuzz:
+	@tests/install fuzz
+	@JOBS=$(JOBS) fuzz/run $(SECONDS) $(FUZZ)
 
 bench:
 	@tests/install run
