@@ -66,6 +66,30 @@ fn each_target_has_a_program_and_a_corpus_and_nothing_else_has() {
     }
 }
 
+#[test]
+fn what_is_fuzzed_is_what_the_daemon_is_made_of() {
+    let versions = |lock: PathBuf| {
+        let text = std::fs::read_to_string(&lock).unwrap_or_else(|e| panic!("{lock:?}: {e}"));
+        let packages = text.split("[[package]]").skip(1).map(|package| {
+            let mut values = package.lines().filter_map(|line| line.split_once(" = "));
+            let mut value = |key| values.find(|(k, _)| *k == key).expect(key).1.to_owned();
+            (value("name"), value("version"))
+        });
+        packages.collect::<BTreeSet<_>>()
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let daemons = versions(root.join("Cargo.lock"));
+    let fuzzed = versions(root.join("fuzz/Cargo.lock"));
+    for (name, version) in &fuzzed {
+        let mut same = daemons.iter().filter(|(n, _)| n == name);
+        let known = daemons.contains(&(name.clone(), version.clone()));
+        assert!(
+            known || same.next().is_none(),
+            "fuzz/Cargo.lock has another {name}: {version}"
+        );
+    }
+}
+
 /// Inputs of a random walk, so that a target that has gone wrong is noticed without libFuzzer
 /// too: bytes of the corpus, changed, cut and put together.
 #[test]

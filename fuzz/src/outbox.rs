@@ -15,7 +15,8 @@ pub fn run(bytes: &[u8]) {
     let expected = expected(&stream);
     assert_eq!(take(&[&stream]), expected);
     assert_eq!(take(&pieces(&stream, how)), expected);
-    for line in &expected {
+    // Of thousands, which are blank for the most part, a few.
+    for line in expected.iter().take(50) {
         if let Line::Whole(line) = line {
             check(line);
         }
