@@ -655,7 +655,7 @@ u32 IMPORT(accept)(u32 listener)
     return fd < 0 || close_on_exec(fd) < 0 ? failed() : (u32)fd;
 }
 
-enum { NEITHER, STREAM, UNCONNECTED, PIPE_READER, PIPE_WRITER };
+enum { NEITHER, STREAM, UNCONNECTED, PIPE_READER, PIPE_WRITER, FILE_ };
 
 /* What a descriptor is, and, where it is a stream socket, its names. */
 static int kind_of(int fd, union name *remote, union name *local)
@@ -683,7 +683,7 @@ static int kind_of(int fd, union name *remote, union name *local)
             local->any.sa_family = AF_UNSPEC;
         return STREAM;
     }
-    return NEITHER;
+    return S_ISREG(stat.st_mode) ? FILE_ : NEITHER;
 }
 
 /* As src/sys/wasm reads it: 4 or 6, the port, the address. */

@@ -1,5 +1,6 @@
 //! The daemon's command line.
 
+use crate::frame::Form;
 use crate::handshake::{Origin, Origins};
 use crate::limits::{self, CONNECTION_CHARGE, OUTBOX_LINE, REPLY_HEAD};
 use crate::memory::Bounds;
@@ -40,6 +41,10 @@ pub struct Config {
     pub event_timeout: Duration,
     /// `--slow-timeout`
     pub slow_timeout: Duration,
+    /// `--poll-wait`
+    pub poll_wait: Duration,
+    /// `--history`
+    pub history: usize,
     /// `--ping`; None: never
     pub ping: Option<Duration>,
     /// `--upgrade-delay`
@@ -83,6 +88,8 @@ impl Default for Config {
             memory: 0,
             event_timeout: Duration::from_secs(10),
             slow_timeout: Duration::from_secs(5),
+            poll_wait: Duration::from_secs(25),
+            history: 0,
             ping: Some(Duration::from_secs(25)),
             upgrade_delay: Duration::ZERO,
             close_on_error: false,
@@ -99,7 +106,7 @@ pub const HELP: &str = "\
 ws2cgi: WebSockets for web servers that only know CGI
 
 usage: ws2cgi --handlers DIR [--run DIR] [options]
-       ws2cgi NAME ...            be ws-send, ws-push or nph-NAME instead
+       ws2cgi NAME ...            be ws-send, ws-push, ws-post or nph-NAME
 
   --handlers DIR         the event programs
   --run DIR              FIFO, sockets, status [/var/run/ws2cgi]
@@ -114,6 +121,8 @@ usage: ws2cgi --handlers DIR [--run DIR] [options]
   --memory BYTES         all buffers together [computed, logged at start]
   --event-timeout SECS   for one program [10]
   --slow-timeout SECS    that a full queue may hold others up [5]
+  --poll-wait SECS       a long poll is held at most [25]
+  --history BYTES        of messages, kept for those who come back [0]
   --ping SECS            0: never [25]
   --upgrade-delay MS     before the 101; uClinux boa: 40 [0]
   --close-on-error       a failed message event closes with 1011
@@ -181,6 +190,8 @@ impl Config {
             "queue" => self.queue = number(&value()?, 1, 1 << 30)?,
             "memory" => self.memory = number(&value()?, 1, usize::MAX >> 1)?,
             "event-timeout" => self.event_timeout = seconds(&value()?, 1)?,
+            "poll-wait" => self.poll_wait = seconds(&value()?, 1)?,
+            "history" => self.history = number(&value()?, 0, 1 << 30)?,
             "slow-timeout" => self.slow_timeout = seconds(&value()?, 0)?,
             "ping" => self.ping = Some(seconds(&value()?, 0)?).filter(|p| !p.is_zero()),
             "upgrade-delay" => {
@@ -230,7 +241,7 @@ impl Config {
         }
     }
 
-    /// In use from the start: what jobs may print, and the loop's own buffers.
+    /// In use from the start: what jobs may print, the loop's own buffers, and the history.
     fn set_aside(&self) -> usize {
         let job = REPLY_HEAD + self.max_reply + limits::STDERR_LOGGED + limits::SCRATCH;
         let loops = limits::SCRATCH + limits::HANDOFF_RECORD + 2 * OUTBOX_LINE;
@@ -238,11 +249,13 @@ impl Config {
         let encoding = self.max_reply;
         job.saturating_mul(self.jobs)
             .saturating_add(loops + encoding)
+            .saturating_add(self.history)
     }
 
     /// What messages from browsers leave free: one message out, to all of them.
     fn for_outbound(&self) -> usize {
-        self.max_reply.max(OUTBOX_LINE) + limits::FRAME_CHARGE + self.for_slots()
+        let forms = Form::COUNT * limits::FORM_CHARGE;
+        self.max_reply.max(OUTBOX_LINE) + limits::MESSAGE_CHARGE + forms + self.for_slots()
     }
 
     fn for_slots(&self) -> usize {

@@ -58,6 +58,8 @@ pub struct Facts<'a> {
     pub id: Id,
     /// WS_ROUTE.
     pub route: &'a str,
+    /// WS_TRANSPORT.
+    pub transport: &'a str,
     /// WS_ROOMS, names without `@`.
     pub rooms: &'a [String],
     /// WS_PROTOCOL, empty where none was chosen.
@@ -80,6 +82,7 @@ pub fn environment(request: &Variables, facts: &Facts, event: &Event) -> Vec<Vec
     put("WS_ID", facts.id.to_string().as_bytes());
     put("WS_BOOT", facts.id.boot.to_string().as_bytes());
     put("WS_ROUTE", facts.route.as_bytes());
+    put("WS_TRANSPORT", facts.transport.as_bytes());
     let rooms: Vec<String> = facts.rooms.iter().map(|name| format!("@{name}")).collect();
     put("WS_ROOMS", rooms.join(" ").as_bytes());
     put("WS_PROTOCOL", facts.protocol.as_bytes());
@@ -119,7 +122,9 @@ pub fn request_variables(mut request: Variables, script_name: &str, path_info: &
     request.set("PATH_INFO", path_info);
     // RFC 3875 §4.1.7: always there.
     request.offer("QUERY_STRING", b"");
-    request.remove("REQUEST_METHOD");
+    for name in ["REQUEST_METHOD", "CONTENT_LENGTH", "CONTENT_TYPE"] {
+        request.remove(name);
+    }
     request
 }
 
@@ -140,6 +145,7 @@ mod tests {
                 number: 2,
             },
             route: "/chat/room",
+            transport: "websocket",
             rooms: &["a".to_owned(), "b".to_owned()],
             protocol: "",
             state: b"s",

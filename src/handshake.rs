@@ -19,6 +19,14 @@ pub struct Origins {
     pub also: Vec<Origin>,
 }
 
+impl Origins {
+    /// Whether an origin was named by `--origin`: its own page needs none.
+    pub fn list(&self, origin: &str) -> bool {
+        let named = Origin::parse(origin).is_some_and(|origin| self.also.contains(&origin));
+        self.any || named || (self.null && origin == "null")
+    }
+}
+
 /// A web origin (RFC 6454), lower case, without the scheme's default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -54,10 +62,10 @@ fn normal_authority(authority: &str, scheme: &str) -> String {
     }
 }
 
-/// Checks an upgrade request. Ok: the value of Sec-WebSocket-Accept.
+/// Checks an upgrade request.
 ///
 /// `HTTP_CONNECTION` is not asked for: boa never passes it. `--listen` checks its own.
-pub fn check(vars: &Variables, origins: &Origins) -> Result<String, Refusal> {
+pub fn check(vars: &Variables, origins: &Origins) -> Result<(), Refusal> {
     check_method(vars)?;
     check_upgrade(vars)?;
     let version = vars.text("HTTP_SEC_WEBSOCKET_VERSION");
@@ -73,14 +81,18 @@ pub fn check(vars: &Variables, origins: &Origins) -> Result<String, Refusal> {
         let text = "400: Sec-WebSocket-Key is not 16 bytes in base64";
         return Err(Refusal::new(400, "key", text));
     }
-    check_origin(vars, origins)?;
-    let mut hash = sha1_smol::Sha1::new();
-    hash.update(key.as_bytes());
-    hash.update(GUID);
-    Ok(STANDARD.encode(hash.digest().bytes()))
+    check_origin(vars, origins)
 }
 
-/// An upgrade is a GET.
+/// The value of Sec-WebSocket-Accept.
+pub fn accept(vars: &Variables) -> String {
+    let mut hash = sha1_smol::Sha1::new();
+    hash.update(vars.text("HTTP_SEC_WEBSOCKET_KEY").as_bytes());
+    hash.update(GUID);
+    STANDARD.encode(hash.digest().bytes())
+}
+
+/// A connection begins with a GET.
 pub fn check_method(vars: &Variables) -> Result<(), Refusal> {
     match vars.text("REQUEST_METHOD") {
         "GET" => Ok(()),
@@ -89,7 +101,7 @@ pub fn check_method(vars: &Variables) -> Result<(), Refusal> {
             ..Refusal::new(
                 405,
                 "method",
-                format!("405: an upgrade is a GET, not {method}"),
+                format!("405: a connection begins with GET, not {method}"),
             )
         }),
     }
@@ -107,7 +119,8 @@ pub fn check_upgrade(vars: &Variables) -> Result<(), Refusal> {
     })
 }
 
-fn check_origin(vars: &Variables, origins: &Origins) -> Result<(), Refusal> {
+/// Whether the page that asks may connect.
+pub fn check_origin(vars: &Variables, origins: &Origins) -> Result<(), Refusal> {
     let Some(sent) = vars.get("HTTP_ORIGIN") else {
         return Ok(()); // no browser
     };
@@ -174,8 +187,9 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_6455() {
-        let accept = check(&request(&[]), &Origins::default());
-        assert_eq!(accept.as_deref(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let vars = request(&[]);
+        assert_eq!(check(&vars, &Origins::default()), Ok(()));
+        assert_eq!(accept(&vars), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -46,9 +46,6 @@ pub fn parse(
         }
         Err(_) => return wrong(400, "400: this is no HTTP request"),
     };
-    if request.version != Some(1) {
-        return wrong(505, "505: an upgrade needs HTTP/1.1");
-    }
     let (method, target) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
     let mut variables = Variables::default();
     let mut connection = false;
@@ -57,21 +54,35 @@ pub fn parse(
             let value = core::str::from_utf8(field.value).unwrap_or_default();
             connection |= has_token(value, "upgrade");
         }
+        if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            return wrong(
+                411,
+                "411: Content-Length is missing (there is a Transfer-Encoding)",
+            );
+        }
         // An underscore would collide with the name that a hyphen makes.
         if !field.name.contains('_') {
             let name = field.name.to_ascii_uppercase().replace('-', "_");
-            let name = format!("HTTP_{name}");
+            let name = match name.as_str() {
+                "CONTENT_LENGTH" | "CONTENT_TYPE" => name,
+                _ => format!("HTTP_{name}"),
+            };
             if SINGLE.contains(&name.as_str()) && variables.get(&name).is_some() {
                 return wrong(400, &format!("400: more than one {}", field.name));
             }
             variables.append(&name, field.value);
         }
     }
-    // RFC 9112 §3.2.
-    if !variables.get("HTTP_HOST").is_some_and(is_authority) {
-        return wrong(400, "400: HTTP/1.1 needs a Host");
+    let modern = request.version == Some(1);
+    if !modern && variables.get("HTTP_SEC_WEBSOCKET_KEY").is_some() {
+        return wrong(505, "505: an upgrade needs HTTP/1.1");
     }
-    if !connection {
+    // RFC 9112 §3.2.
+    let host = variables.get("HTTP_HOST");
+    if host.map_or(modern, |host| !is_authority(host)) {
+        return wrong(400, "400: the Host header is missing, or none");
+    }
+    if !connection || !modern {
         // Then the Upgrade field was not meant for us (RFC 9110 §7.8).
         variables.remove("HTTP_UPGRADE");
     }
@@ -82,7 +93,10 @@ pub fn parse(
     variables.set("REQUEST_METHOD", method);
     variables.set("REQUEST_URI", target);
     variables.set("QUERY_STRING", query);
-    variables.set("SERVER_PROTOCOL", "HTTP/1.1");
+    variables.set(
+        "SERVER_PROTOCOL",
+        if modern { "HTTP/1.1" } else { "HTTP/1.0" },
+    );
     variables.set(
         "SERVER_SOFTWARE",
         concat!("ws2cgi/", env!("CARGO_PKG_VERSION")),
@@ -111,9 +125,11 @@ pub fn parse(
     }
 }
 
-/// The fields that may stand once (RFC 9112 §3.2, RFC 6454 §7.3, RFC 6455 §11.3): of two, another
-/// reader of this head may believe the other.
-const SINGLE: [&str; 4] = [
+/// The fields that may stand once (RFC 9112 §3.2 and §6.3, RFC 6454 §7.3, RFC 6455 §11.3): of two,
+/// another reader of this head may believe the other.
+const SINGLE: [&str; 6] = [
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
     "HTTP_HOST",
     "HTTP_ORIGIN",
     "HTTP_SEC_WEBSOCKET_KEY",
@@ -209,11 +225,23 @@ mod tests {
     fn wrong_heads() {
         for (text, status) in [
             ("\x16\x03\x01 TLS".to_owned(), 400),
-            ("GET / HTTP/1.0\r\n\r\n".to_owned(), 505),
+            (
+                "GET / HTTP/1.0\r\nSec-WebSocket-Key: x\r\n\r\n".to_owned(),
+                505,
+            ),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+                411,
+            ),
             ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
             ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.0\r\nHost: a/b\r\n\r\n".to_owned(), 400),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nHOST: a\r\n\r\n".to_owned(),
+                400,
+            ),
+            (
+                "POST / HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_owned(),
                 400,
             ),
             // Whole, but too long.

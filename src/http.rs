@@ -1,5 +1,58 @@
 //! HTTP answers.
 
+/// How an answer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// With a status line: it goes to the browser as it is.
+    Http,
+    /// With a `Status` field: a web server makes its own head of it (RFC 3875 §6.3.3).
+    Cgi,
+}
+
+/// Header fields.
+pub type Fields = Vec<(String, Vec<u8>)>;
+
+/// A whole answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status, and the phrase.
+    pub status: (u16, String),
+    /// Its fields, but those of the connection and its length.
+    pub fields: Fields,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// One without a body.
+    pub fn empty(status: u16, fields: Fields) -> Answer {
+        Answer {
+            status: (status, reason(status).to_owned()),
+            fields,
+            body: Vec::new(),
+        }
+    }
+
+    /// Its bytes. It ends its connection.
+    pub fn to_bytes(&self, style: Style) -> Vec<u8> {
+        let (status, phrase) = &self.status;
+        // RFC 9110 §6.4.1, §8.6: these have no body, and a 204 no length.
+        let body = match status {
+            204 | 304 => &[][..],
+            _ => &self.body,
+        };
+        let length = (![204, 304].contains(status)).then_some(body.len());
+        let mut bytes = head(style, (*status, phrase), &self.fields, length);
+        bytes.extend_from_slice(body);
+        bytes
+    }
+}
+
+/// A field of an answer.
+pub fn field(name: &str, value: impl AsRef<[u8]>) -> (String, Vec<u8>) {
+    (name.to_owned(), value.as_ref().to_vec())
+}
+
 /// An answer that refuses a connection, and the cause it is counted under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -32,36 +85,45 @@ impl Refusal {
         }
     }
 
-    /// The whole answer as bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut fields = vec![(
-            "Content-Type".to_owned(),
-            b"text/plain; charset=utf-8".to_vec(),
-        )];
-        fields.extend(
-            self.header
-                .map(|(n, v)| (n.to_owned(), v.as_bytes().to_vec())),
-        );
-        let line = format!("{}\n", self.text);
-        answer(self.status, reason(self.status), &fields, line.as_bytes())
+    /// The answer that says so.
+    pub fn answer(&self) -> Answer {
+        let mut fields = vec![field("Content-Type", "text/plain; charset=utf-8")];
+        fields.extend(self.header.map(|(name, value)| field(name, value)));
+        Answer {
+            status: (self.status, reason(self.status).to_owned()),
+            fields,
+            body: format!("{}\n", self.text).into_bytes(),
+        }
     }
 }
 
-/// A whole answer that ends its connection, with our own Content-Length.
-pub fn answer(status: u16, reason: &str, fields: &[(String, Vec<u8>)], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
+/// The head of an answer. `length`: of its body; None: the body ends with the connection, or
+/// there is none.
+pub fn head(
+    style: Style,
+    (status, reason): (u16, &str),
+    fields: &Fields,
+    length: Option<usize>,
+) -> Vec<u8> {
+    // First: boa passes over a Status that stands elsewhere.
+    let mut bytes = match style {
+        Style::Http => format!("HTTP/1.1 {status} {reason}\r\n"),
+        Style::Cgi => format!("Status: {status} {reason}\r\n"),
+    }
+    .into_bytes();
     put_fields(&mut bytes, fields);
-    let rest = format!(
-        "Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes.extend_from_slice(body);
+    if let Some(length) = length {
+        bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+    }
+    bytes.extend_from_slice(match style {
+        Style::Http => b"Connection: close\r\n\r\n",
+        Style::Cgi => b"\r\n",
+    });
     bytes
 }
 
 /// The answer that makes a connection a WebSocket (RFC 6455 §4.2.2).
-pub fn switching(accept: &str, protocol: Option<&str>, fields: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn switching(accept: &str, protocol: Option<&str>, fields: &Fields) -> Vec<u8> {
     let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: "
         .to_vec();
@@ -75,7 +137,7 @@ pub fn switching(accept: &str, protocol: Option<&str>, fields: &[(String, Vec<u8
     bytes
 }
 
-fn put_fields(bytes: &mut Vec<u8>, fields: &[(String, Vec<u8>)]) {
+fn put_fields(bytes: &mut Vec<u8>, fields: &Fields) {
     for (name, value) in fields {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             bytes.extend_from_slice(part);
@@ -95,6 +157,7 @@ pub fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        410 => "Gone",
         411 => "Length Required",
         413 => "Content Too Large",
         426 => "Upgrade Required",

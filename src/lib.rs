@@ -15,8 +15,10 @@ pub mod sys;
 pub mod close;
 pub mod counters;
 pub mod http;
+pub mod json;
 pub mod memory;
 pub mod name;
+pub mod query;
 pub mod variables;
 
 // those made of them,
@@ -25,22 +27,29 @@ pub mod handshake;
 pub mod logging;
 pub mod route;
 
-pub mod config;
 pub mod head;
 pub mod target;
 
-// and what the board says to its browsers.
+pub mod key;
+
+// what the board says to its browsers, and the forms that it takes,
 pub mod outbox;
 
 pub mod event;
-pub mod queue;
+pub mod frame;
 pub mod reply;
+
+pub mod config;
+pub mod history;
+pub mod queue;
+pub mod way;
 
 // One of each: a folder, its outbox, a protocol, a browser's descriptors, a child.
 pub mod rundir;
 pub mod websocket;
 pub mod wire;
 
+pub mod handover;
 pub mod job;
 pub mod outlet;
 
@@ -52,6 +61,7 @@ pub mod client;
 
 // The programs.
 pub mod nph;
+pub mod post;
 pub mod push;
 pub mod send;
 pub mod server;
@@ -88,6 +98,7 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         Some("ws-send") => send::run(&sys, &called_as, args, &env),
         // From here on argv is not read: boa makes it of the query.
         Some("ws-push") => push::run(&sys, &called_as, &env),
+        Some(post) if !post.starts_with("nph-") => post::run(&mut sys, post, &called_as, &env),
         Some(nph) => nph::run(&mut sys, nph, &called_as, &env),
         None => daemon(sys, args, &env),
     }
@@ -96,7 +107,8 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
 /// The small program of a name or path, if it is one.
 fn applet(called_as: &str) -> Option<&str> {
     let name = called_as.rsplit('/').next().unwrap_or_default();
-    (name == "ws-send" || name == "ws-push" || name.starts_with("nph-")).then_some(name)
+    let fixed = ["ws-send", "ws-push", "ws-post"].contains(&name);
+    (fixed || name.starts_with("nph-") || name.starts_with("post-")).then_some(name)
 }
 
 fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {

@@ -22,7 +22,7 @@ pub const HEAD: usize = 8 * 1024;
 /// Header fields in that head: boa's number of variables.
 pub const HEAD_FIELDS: usize = 100;
 
-/// A head not complete by then is answered with 408: slow-loris.
+/// A head, or the body of a POST, not complete by then is answered with 408: slow-loris.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A whole route, `/chat/room/7`.
@@ -98,9 +98,13 @@ pub const IDLE_BUFFER: usize = 512;
 /// What an idle connection is charged to `--memory` beside its environment: protocol
 /// buffer, one scratch of input, tables.
 pub const CONNECTION_CHARGE: usize = 6 * 1024;
-/// What a frame is charged beside its payload: its header, its two allocations and what an
-/// allocator adds to them. Its slots in queues are charged one by one.
-pub const FRAME_CHARGE: usize = 112;
+/// What a message is charged beside its payload: its allocations and what an allocator adds
+/// to them. Its forms and its slots in queues are charged one by one.
+pub const MESSAGE_CHARGE: usize = 14 * size_of::<usize>();
+/// What each form of a message is charged: what it adds to the payload, and its allocations.
+pub const FORM_CHARGE: usize = 24 * size_of::<usize>();
+/// What a message takes in the history beside its payload: its target, two allocations.
+pub const HISTORY_ENTRY: usize = 128 + 16 * size_of::<usize>();
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.
 pub const QUEUE_SLOT: usize = 10 * size_of::<usize>();

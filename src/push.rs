@@ -1,8 +1,10 @@
 //! `ws-push`: the outbox from the web, "POST to send", for those who know the token.
 
 use crate::http::reason;
+use crate::key;
 use crate::limits::OUTLET_PAYLOAD;
 use crate::outlet::{Failure, Outlet, read_input};
+use crate::query::parameter;
 use crate::reply::opcode_of;
 use crate::rundir::{RunDir, first_line};
 use crate::sys::{Environment, Sys, print};
@@ -42,7 +44,7 @@ fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16,
     let token = first_line(sys, &run.token());
     let given = bearer(variable("HTTP_AUTHORIZATION")).unwrap_or(variable("HTTP_X_WS_TOKEN"));
     match token {
-        Some(token) if same(token.as_bytes(), given.trim().as_bytes()) => {}
+        Some(token) if key::same(token.as_bytes(), given.trim().as_bytes()) => {}
         // One answer for both, so that nothing can be learned from it.
         _ => {
             let why = "needs the token of the run folder in Authorization: Bearer or X-WS-Token";
@@ -87,54 +89,12 @@ fn bearer(authorization: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
-/// Compares in a time that tells nothing of where, or how long, they differ: by digests.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    let digest = |bytes| sha1_smol::Sha1::from(bytes).digest().bytes();
-    let differences = digest(a)
-        .iter()
-        .zip(digest(b))
-        .fold(0, |d, (x, y)| d | (x ^ y));
-    core::hint::black_box(differences) == 0
-}
-
-/// A parameter of a query, percent-decoded.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    let pair = query
-        .split('&')
-        .find_map(|pair| pair.split_once('=').filter(|(n, _)| *n == name));
-    let mut bytes = pair?.1.bytes();
-    let mut decoded = Vec::new();
-    while let Some(b) = bytes.next() {
-        decoded.push(match b {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            _ => b,
-        });
-    }
-    String::from_utf8(decoded).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded() {
-        assert_eq!(
-            parameter("a=b&to=%40chat~x", "to").as_deref(),
-            Some("@chat~x")
-        );
-        assert_eq!(parameter("to=%2", "to"), None);
-        assert_eq!(parameter("to=%zz", "to"), None);
-        assert_eq!(parameter("to", "to"), None);
-    }
-
-    #[test]
-    fn tokens_compare() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd") && !same(b"abc", b""));
+    fn tokens() {
         assert_eq!(bearer("bearer x"), Some("x"));
         assert_eq!(bearer("Basic x"), None);
     }

@@ -1,42 +1,11 @@
-//! What waits to be written to one browser: whole frames, shared with other queues.
+//! What waits to be written to one browser: messages, shared with other queues, and what is
+//! said to it alone.
 
-use crate::http::Refusal;
+use crate::frame::Frame;
 use crate::limits::QUEUE_SLOT;
 use crate::memory::Charge;
-use crate::outbox::Opcode;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use tungstenite::protocol::frame::Frame as Encoder;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
-
-/// A data frame, encoded once however many receive it.
-#[derive(Debug)]
-pub struct Frame {
-    bytes: Vec<u8>,
-    _charge: Charge,
-}
-
-impl Frame {
-    /// Encodes a whole message as one frame (RFC 6455 §5.2), unmasked as servers do.
-    pub fn new(opcode: Opcode, payload: Vec<u8>, charge: Charge) -> Rc<Frame> {
-        let opcode = OpCode::Data(match opcode {
-            Opcode::Text => Data::Text,
-            Opcode::Binary => Data::Binary,
-        });
-        Rc::new(Frame {
-            bytes: encode(Encoder::message(payload, opcode, true)),
-            _charge: charge,
-        })
-    }
-}
-
-/// A frame's bytes.
-pub fn encode(frame: Encoder) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(frame.len());
-    // Only a masked frame or a failing writer could fail; this is neither.
-    let _ = frame.format(&mut bytes);
-    bytes
-}
 
 /// A ring is at most twice as large as what is in it.
 const _: () = assert!(2 * size_of::<Item>() <= QUEUE_SLOT);
@@ -47,44 +16,43 @@ enum Item {
     Data { frame: Rc<Frame>, _slot: Charge },
     /// The answer to a ping. Only the newest is worth sending (RFC 6455 §5.5.3).
     Pong(Vec<u8>),
-    /// An HTTP answer.
-    Answer(Answer),
-    /// The 101, pings, the close.
+    /// An HTTP answer, charged if a program wrote it.
+    Answer {
+        bytes: Vec<u8>,
+        _charge: Option<Charge>,
+    },
+    /// The 101, pings, the close, and their kin.
     Other(Vec<u8>),
 }
 
-/// An HTTP answer that a program wrote, charged, or a short one of ours.
-#[derive(Debug)]
-pub struct Answer {
-    bytes: Vec<u8>,
-    _charge: Option<Charge>,
-}
-
-impl Answer {
-    /// A program's.
-    pub fn charged(bytes: Vec<u8>, charge: Charge) -> Answer {
-        Answer {
-            bytes,
-            _charge: Some(charge),
-        }
-    }
-}
-
-impl From<&Refusal> for Answer {
-    fn from(refusal: &Refusal) -> Answer {
-        Answer {
-            bytes: refusal.to_bytes(),
-            _charge: None,
-        }
-    }
-}
-
 impl Item {
-    fn bytes(&self) -> &[u8] {
+    fn len(&self) -> usize {
         match self {
-            Item::Data { frame, .. } => &frame.bytes,
-            Item::Answer(answer) => &answer.bytes,
-            Item::Pong(bytes) | Item::Other(bytes) => bytes,
+            Item::Data { frame, .. } => frame.len(),
+            Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => bytes.len(),
+        }
+    }
+
+    /// Its bytes from offset `from` on, where they are there as they are.
+    fn rest(&self, from: usize) -> Option<&[u8]> {
+        match self {
+            Item::Data { frame, .. } => frame.rest(from),
+            Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => {
+                Some(&bytes[from..])
+            }
+        }
+    }
+
+    /// Copies bytes from offset `from` on; returns how many fitted.
+    fn copy(&self, from: usize, to: &mut [u8]) -> usize {
+        match self {
+            Item::Data { frame, .. } => frame.copy(from, to),
+            Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => {
+                let rest = &bytes[from..];
+                let fits = rest.len().min(to.len());
+                to[..fits].copy_from_slice(&rest[..fits]);
+                fits
+            }
         }
     }
 
@@ -92,8 +60,8 @@ impl Item {
     /// must go even when the queue is full.
     fn counts(&self) -> usize {
         match self {
-            Item::Data { frame, .. } => frame.bytes.len() + QUEUE_SLOT,
-            Item::Answer(_) | Item::Pong(_) | Item::Other(_) => 0,
+            Item::Data { frame, .. } => frame.len() + QUEUE_SLOT,
+            Item::Answer { .. } | Item::Pong(_) | Item::Other(_) => 0,
         }
     }
 }
@@ -141,12 +109,15 @@ impl Queue {
         self.add(Item::Data { frame, _slot: slot });
     }
 
-    /// Adds an HTTP answer.
-    pub fn push_answer(&mut self, answer: Answer) {
-        self.add(Item::Answer(answer));
+    /// Adds an HTTP answer; `charge`: where a program wrote it.
+    pub fn push_answer(&mut self, bytes: Vec<u8>, charge: Option<Charge>) {
+        self.add(Item::Answer {
+            bytes,
+            _charge: charge,
+        });
     }
 
-    /// Adds a close or a ping.
+    /// Adds a close, a ping or what else is said to this browser alone.
     pub fn push_control(&mut self, bytes: Vec<u8>) {
         self.add(Item::Other(bytes));
     }
@@ -187,25 +158,45 @@ impl Queue {
         before - self.items.len()
     }
 
+    /// The first message, if it is the first of all, and nothing of it is written.
+    pub fn first_message(&self) -> Option<&Frame> {
+        match self.items.front() {
+            Some(Item::Data { frame, .. }) if self.begun == 0 => Some(frame),
+            _ => None,
+        }
+    }
+
+    /// Takes it out.
+    pub fn take_message(&mut self) -> Option<(Rc<Frame>, Charge)> {
+        self.first_message()?;
+        let first = self.items.pop_front()?;
+        self.size -= first.counts();
+        self.shrink();
+        match first {
+            Item::Data { frame, _slot } => Some((frame, _slot)),
+            Item::Answer { .. } | Item::Pong(_) | Item::Other(_) => None,
+        }
+    }
+
     /// The next bytes to write: a large item's own, several small ones gathered in
     /// `scratch`, so that a burst of small frames is one system call and one segment.
     pub fn next<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {
-        let first = self
-            .items
-            .front()
-            .map_or(&[][..], |item| &item.bytes()[self.begun..]);
-        if self.items.len() < 2 || first.len() >= scratch.len() / 2 {
-            return first;
+        let Some(first) = self.items.front() else {
+            return &[];
+        };
+        if let Some(rest) = first.rest(self.begun) {
+            if self.items.len() < 2 || rest.len() >= scratch.len() / 2 {
+                return rest;
+            }
         }
-        let mut len = 0;
-        for (i, item) in self.items.iter().enumerate() {
-            let bytes = &item.bytes()[if i == 0 { self.begun } else { 0 }..];
-            let fits = bytes.len().min(scratch.len() - len);
-            scratch[len..len + fits].copy_from_slice(&bytes[..fits]);
-            len += fits;
-            if fits < bytes.len() {
+        let (mut len, mut from) = (0, self.begun);
+        for item in &self.items {
+            let copied = item.copy(from, &mut scratch[len..]);
+            len += copied;
+            if from + copied < item.len() {
                 break;
             }
+            from = 0;
         }
         &scratch[..len]
     }
@@ -213,7 +204,7 @@ impl Queue {
     /// That many bytes of [`next`](Queue::next) are written.
     pub fn wrote(&mut self, mut count: usize) {
         while let Some(first) = self.items.front() {
-            let left = first.bytes().len() - self.begun;
+            let left = first.len() - self.begun;
             if count < left {
                 self.begun += count;
                 return;
@@ -238,10 +229,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{Form, Message};
     use crate::memory::{Bounds, Memory};
+    use crate::outbox::Opcode;
 
     const MEMORY: Bounds = Bounds {
-        all: 1000,
+        all: 2000,
         set_aside: 0,
         for_outbound: 0,
         for_slots: 0,
@@ -249,7 +242,8 @@ mod tests {
 
     fn push(queue: &mut Queue, memory: &Memory, payload: &str) {
         let charge = memory.outbound(payload.len()).unwrap();
-        let frame = Frame::new(Opcode::Text, payload.into(), charge);
+        let message = Message::new(Opcode::Text, payload.as_bytes().to_vec(), charge);
+        let frame = message.frame(Form::WebSocket, memory).unwrap();
         queue.push(frame, memory.slots(QUEUE_SLOT).unwrap());
     }
 

@@ -2,7 +2,7 @@
 //! header fields.
 
 use crate::close::Close;
-use crate::http;
+use crate::http::{self, Answer, Fields};
 use crate::limits::{REPLY_HEAD, STATE};
 use crate::outbox::Opcode;
 use crate::target::{Target, room};
@@ -25,7 +25,7 @@ pub struct Reply {
     /// `WS-Close:`.
     pub close: Option<Close>,
     /// Ordinary fields, for an HTTP answer.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub fields: Fields,
     /// What was asked for and is not done, for the log.
     pub warnings: Vec<String>,
     /// Whether any WS-* field was there.
@@ -52,7 +52,7 @@ pub enum Verdict {
     /// The 101, with these fields.
     Accept,
     /// This HTTP answer.
-    Refuse(Vec<u8>),
+    Refuse(Answer),
     /// It knows nothing of events: accepted, and the rest of its reply means nothing.
     NoOpinion,
 }
@@ -145,24 +145,57 @@ impl Reply {
 
     /// Reads the reply as an open program's.
     pub fn verdict(&self) -> Verdict {
-        let location = self
-            .fields
-            .iter()
-            .any(|(n, _)| n.eq_ignore_ascii_case("location"));
-        let (status, reason) = match &self.status {
-            None if location => (302, http::reason(302)),
-            None => return Verdict::Accept,
-            Some((200..=299, _)) => return Verdict::Accept,
-            _ if self.no_opinion() => return Verdict::NoOpinion,
-            Some((status, reason)) if reason.is_empty() => (*status, http::reason(*status)),
-            Some((status, reason)) => (*status, reason.as_str()),
+        match self.status() {
+            (200..=299, _) => Verdict::Accept,
+            _ if self.no_opinion() => Verdict::NoOpinion,
+            status => Verdict::Refuse(Answer {
+                status,
+                fields: self.answer_fields(),
+                body: self.body.clone(),
+            }),
+        }
+    }
+
+    /// Reads the reply as an HTTP answer: to a POST.
+    pub fn take_answer(&mut self) -> Answer {
+        let (status, phrase) = self.status();
+        let body = core::mem::take(&mut self.body);
+        let empty = self.status.is_none() && body.is_empty() && !self.empty_message;
+        let status = match empty && status == 200 {
+            true => (204, http::reason(204).to_owned()),
+            false => (status, phrase),
         };
+        let mut fields = self.answer_fields();
+        let typed = |(name, _): &(String, _)| name.eq_ignore_ascii_case("content-type");
+        if !body.is_empty() && !fields.iter().any(typed) {
+            let text = b"text/plain; charset=utf-8".to_vec();
+            fields.push(("Content-Type".to_owned(), text));
+        }
+        Answer {
+            status,
+            fields,
+            body,
+        }
+    }
+
+    fn status(&self) -> (u16, String) {
+        let named = |(name, _): &(String, _)| name.eq_ignore_ascii_case("location");
+        match &self.status {
+            None if self.fields.iter().any(named) => (302, http::reason(302).to_owned()),
+            None => (200, http::reason(200).to_owned()),
+            Some((status, phrase)) if phrase.is_empty() => {
+                (*status, http::reason(*status).to_owned())
+            }
+            Some(status) => status.clone(),
+        }
+    }
+
+    fn answer_fields(&self) -> Fields {
         let fields = self.fields.iter();
-        let fields: Vec<_> = fields
+        fields
             .filter(|(name, _)| !connections_own(name))
             .cloned()
-            .collect();
-        Verdict::Refuse(http::answer(status, reason, &fields, &self.body))
+            .collect()
     }
 
     /// Whether it says what a CGI program says of GET and DELETE that only knows POST.
@@ -176,7 +209,7 @@ impl Reply {
     }
 
     /// The fields that go into the 101.
-    pub fn switching_fields(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn switching_fields(&self) -> Fields {
         let fits = |name: &str| {
             let lower = name.to_ascii_lowercase();
             !connections_own(&lower) && !lower.starts_with("content-") && lower != "location"
@@ -346,7 +379,9 @@ mod tests {
         let verdict = |output: &str| match parse(output.as_bytes()).unwrap().verdict() {
             Verdict::Accept => "accept".to_owned(),
             Verdict::NoOpinion => "none".to_owned(),
-            Verdict::Refuse(bytes) => String::from_utf8(bytes).unwrap(),
+            Verdict::Refuse(answer) => {
+                String::from_utf8(answer.to_bytes(http::Style::Http)).unwrap()
+            }
         };
         assert_eq!(verdict(""), "accept");
         assert_eq!(verdict("Status: 204 x\n\n"), "accept");

@@ -16,11 +16,16 @@ fn segment(segment: &str) -> bool {
     !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(name::byte)
 }
 
-/// The route of a hand-off by the program's name: `nph-ws` routes by PATH_INFO, any other
-/// `nph-NAME` is `/NAME` + PATH_INFO and reaches nothing outside `/NAME`, so that a web
-/// server's access rule on that one program holds. None: no route.
+/// The route of a hand-off by the program's name: `nph-ws` and `ws-post` route by PATH_INFO, any
+/// other `nph-NAME` or `post-NAME` is `/NAME` + PATH_INFO and reaches nothing outside `/NAME`, so
+/// that a web server's access rule on that one program holds. None: no route.
 pub fn of_handoff(program: &str, path_info: &[u8]) -> Option<String> {
-    let name = program.strip_prefix("nph-")?;
+    let name = match program {
+        "ws-post" => "ws",
+        _ => program
+            .strip_prefix("nph-")
+            .or(program.strip_prefix("post-"))?,
+    };
     let path_info = core::str::from_utf8(path_info).ok()?;
     if !path_info.is_empty() && !path_info.starts_with('/') {
         return None;

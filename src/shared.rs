@@ -2,6 +2,8 @@
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::history::History;
+use crate::key::Keys;
 use crate::limits::SCRATCH;
 use crate::memory::Memory;
 use core::time::Duration;
@@ -14,6 +16,10 @@ pub struct Shared<S> {
     pub config: Config,
     /// `--memory`.
     pub memory: Memory,
+    /// `--history`.
+    pub history: History,
+    /// The keys of connections.
+    pub keys: Keys,
     /// What has happened.
     pub counters: Counters,
     /// The time of this turn of the loop.

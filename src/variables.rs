@@ -2,8 +2,10 @@
 
 /// RFC 3875 §4.1, and what every server adds to it. PATH_TRANSLATED is not among them:
 /// it means nothing to a program that is not under the document root.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 21] = [
     "AUTH_TYPE",
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
     "GATEWAY_INTERFACE",
     "HTTPS",
     "PATH_INFO",
@@ -137,7 +139,6 @@ mod tests {
             "HTTP_x",
             "IFS",
             "WS_ID",
-            "CONTENT_LENGTH",
             "PATH_TRANSLATED",
         ] {
             vars.offer(name, b"evil");

@@ -5,9 +5,10 @@ use crate::close::{Close, may_be_sent};
 use crate::limits::IDLE_BUFFER;
 use crate::memory::{Charge, Memory};
 use crate::outbox::Opcode;
-use crate::queue::{Queue, encode};
+use crate::queue::Queue;
 use std::io::{self, Read, Write};
 use tungstenite::error::ProtocolError;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Bytes, Error, Message};
@@ -48,6 +49,16 @@ pub struct Payload {
     /// The bytes.
     pub bytes: Bytes,
     _charge: Option<Charge>,
+}
+
+impl Payload {
+    /// What came in another way than by frames.
+    pub fn new(bytes: Vec<u8>, charge: Charge) -> Payload {
+        Payload {
+            bytes: bytes.into(),
+            _charge: Some(charge),
+        }
+    }
 }
 
 impl WebSocket {
@@ -174,11 +185,23 @@ pub fn close_frame(close: &Close) -> Vec<u8> {
     encode(Frame::close(Some(contents(close))))
 }
 
+fn encode(frame: Frame) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(frame.len());
+    // Only a masked frame or a failing writer could fail; this is neither.
+    let _ = frame.format(&mut bytes);
+    bytes
+}
+
 fn contents(close: &Close) -> CloseFrame {
     CloseFrame {
         code: close.code.into(),
         reason: close.reason.as_str().into(),
     }
+}
+
+/// A whole text message, for one connection alone.
+pub fn text_frame(text: String) -> Vec<u8> {
+    encode(Frame::message(text, OpCode::Data(Data::Text), true))
 }
 
 /// A ping without payload.

@@ -1,6 +1,8 @@
 //! A browser's descriptors, and the way they end.
 
-use crate::limits::LINGER;
+use crate::http::{Answer, Style};
+use crate::limits::{CLOSE_TIMEOUT, LINGER};
+use crate::memory::Charge;
 use crate::queue::Queue;
 use crate::sys::{Interest, Sys};
 use core::time::Duration;
@@ -11,25 +13,50 @@ use std::io::{self, ErrorKind};
 pub enum Wire<F> {
     /// Its socket.
     Socket(F),
-    /// Two pipes to a web server that keeps the socket, and does the TLS.
+    /// Two descriptors to a web server that keeps the socket, and does the TLS.
     Pipes {
-        /// From the browser.
+        /// From the browser: a pipe, or a file that holds all it sent.
         from: F,
-        /// To the browser.
+        /// To the browser: a pipe.
         to: F,
+        /// What the web server makes of an answer.
+        style: Style,
+    },
+    /// A pipe to a web server: the way to the browser alone.
+    Writer {
+        /// The pipe.
+        to: F,
+        /// What the web server makes of an answer.
+        style: Style,
     },
 }
 
 impl<F> Wire<F> {
-    /// Reads what the browser sent. 0 is the end.
+    /// How an answer over it begins.
+    pub fn style(&self) -> Style {
+        match self {
+            Wire::Socket(_) => Style::Http,
+            Wire::Pipes { style, .. } | Wire::Writer { style, .. } => *style,
+        }
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Wire::Socket(_) | Wire::Writer { .. } => 1,
+            Wire::Pipes { .. } => 2,
+        }
+    }
+
+    /// Reads what the browser sent. 0 is the end; where there is only a way to it, an error is.
     pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
-        let (Wire::Socket(from) | Wire::Pipes { from, .. }) = self;
+        let (Wire::Socket(from) | Wire::Pipes { from, .. } | Wire::Writer { to: from, .. }) = self;
         sys.recv(from, buf)
     }
 
     /// Writes to the browser.
     pub fn write<S: Sys<Fd = F>>(&self, sys: &S, bytes: &[u8]) -> io::Result<usize> {
-        let (Wire::Socket(to) | Wire::Pipes { to, .. }) = self;
+        let (Wire::Socket(to) | Wire::Pipes { to, .. } | Wire::Writer { to, .. }) = self;
         sys.send(to, bytes)
     }
 
@@ -44,7 +71,8 @@ impl<F> Wire<F> {
     /// to those who ask for nothing, and would make the loop spin.
     pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize, read: bool, write: bool) {
         match self {
-            Wire::Socket(fd) => {
+            // Of a pipe that is written to, only the reader's end shows as readable.
+            Wire::Socket(fd) | Wire::Writer { to: fd, .. } => {
                 let interest = match (read, write) {
                     (true, true) => Interest::Both,
                     (true, false) => Interest::Read,
@@ -53,7 +81,7 @@ impl<F> Wire<F> {
                 };
                 sys.watch(fd, token, interest);
             }
-            Wire::Pipes { from, to } => {
+            Wire::Pipes { from, to, .. } => {
                 if read {
                     sys.watch(from, token, Interest::Read);
                 }
@@ -73,6 +101,7 @@ pub struct Farewell<F> {
     queue: Queue,
     stage: Stage,
     deadline: Duration,
+    written: usize,
 }
 
 #[derive(Debug)]
@@ -88,6 +117,18 @@ enum Stage {
 }
 
 impl<F> Farewell<F> {
+    /// An HTTP answer, the end of its connection.
+    pub fn answer(
+        wire: Wire<F>,
+        answer: &Answer,
+        charge: Option<Charge>,
+        now: Duration,
+    ) -> Farewell<F> {
+        let mut queue = Queue::new(0);
+        queue.push_answer(answer.to_bytes(wire.style()), charge);
+        Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+    }
+
     /// After `deadline` the connection ends, by a reset if not all is written.
     pub fn new(wire: Wire<F>, queue: Queue, deadline: Duration) -> Farewell<F> {
         Farewell {
@@ -95,12 +136,18 @@ impl<F> Farewell<F> {
             queue,
             stage: Stage::Writing,
             deadline,
+            written: 0,
         }
     }
 
     /// When it ends at the latest.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        self.wire.descriptors()
     }
 
     /// The daemon ends: closing it must not wait.
@@ -111,6 +158,11 @@ impl<F> Farewell<F> {
     /// Messages that have not been written.
     pub fn unsent(&self) -> usize {
         self.queue.messages()
+    }
+
+    /// Bytes that have been written.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Whether nothing is left to do.
@@ -151,7 +203,10 @@ impl<F> Farewell<F> {
     fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         while !self.queue.is_empty() {
             match self.wire.write(sys, self.queue.next(scratch)) {
-                Ok(count) => self.queue.wrote(count),
+                Ok(count) => {
+                    self.written += count;
+                    self.queue.wrote(count);
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(sys, false),
             }
@@ -163,7 +218,7 @@ impl<F> Farewell<F> {
                 self.deadline = self.deadline.min(now + LINGER);
             }
             // The web server writes what is in its pipe before it ends the connection.
-            Wire::Pipes { .. } => self.stage = Stage::Over,
+            Wire::Pipes { .. } | Wire::Writer { .. } => self.stage = Stage::Over,
         }
     }
 }

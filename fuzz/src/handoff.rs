@@ -56,6 +56,7 @@ fn check_environment(record: &Record, path: &str) {
     let facts = Facts {
         id,
         route: path,
+        transport: "websocket",
         rooms: &["a".to_owned(), "b".to_owned()],
         protocol: "",
         state: b"",

@@ -2,7 +2,7 @@
 
 use super::input::stretch;
 use super::rules;
-use ws2cgi::http;
+use ws2cgi::http::{self, Answer, Style};
 use ws2cgi::limits::{REPLY_HEAD, STATE};
 use ws2cgi::outbox::Opcode;
 use ws2cgi::reply::{Reply, Verdict, head_end};
@@ -22,16 +22,21 @@ pub fn run(bytes: &[u8]) {
     check_parts(&reply);
     match reply.verdict() {
         Verdict::Refuse(answer) => {
-            let (status, ..) = rules::read_answer(&answer);
-            assert!(status == 302 || (300..=599).contains(&status), "{status}");
-            rules::check_refusal(&answer, status);
-            assert!(answer.ends_with(body));
+            let status = answer.status.0;
+            assert!((300..=599).contains(&status), "{status}");
+            assert_eq!(answer.body, body);
+            rules::check_answer(&answer.to_bytes(Style::Http), status);
             assert!(reply.failed() || reply.status.is_none());
         }
         Verdict::NoOpinion => assert!(reply.no_opinion() && reply.to.is_none()),
         Verdict::Accept => assert!(!reply.failed()),
     }
     check_switching(&reply);
+    let mut posted = Reply::parse(output.clone()).expect("the same again");
+    let answer = posted.take_answer();
+    assert_eq!(answer.body, body);
+    rules::check_answer(&answer.to_bytes(Style::Http), answer.status.0);
+    check_cgi(&answer);
     match reply.take_message() {
         Ok(Some(message)) => {
             assert_eq!(message.payload, body);
@@ -40,6 +45,22 @@ pub fn run(bytes: &[u8]) {
         Ok(None) => assert!(body.is_empty()),
         Err(_) => assert!(core::str::from_utf8(body).is_err()),
     }
+}
+
+/// What a web server makes a head of: one Status, first, and no more than one of each of ours.
+fn check_cgi(answer: &Answer) {
+    let bytes = answer.to_bytes(Style::Cgi);
+    let end = head_end(&bytes).expect("a header block");
+    let lines: Vec<_> = bytes[..end].split(|&b| b == b'\n').collect();
+    let named = |name: &[u8]| {
+        let lines = lines.iter();
+        lines
+            .filter(|line| line.to_ascii_lowercase().starts_with(name))
+            .count()
+    };
+    assert!(lines[0].starts_with(b"Status: "));
+    assert_eq!(named(b"status:"), 1);
+    assert!(named(b"content-length:") <= 1);
 }
 
 fn check_parts(reply: &Reply) {

@@ -4,8 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ws2cgi::close::Close;
 use ws2cgi::handshake::{self, Origin, Origins};
+use ws2cgi::http::Style;
 use ws2cgi::target::{Scope, Target};
 use ws2cgi::variables::Variables;
+use ws2cgi::way::{Way, since};
 
 fn of(text: &str, more: &str) -> bool {
     text.chars()
@@ -62,7 +64,12 @@ pub fn check_variables(variables: &Variables) {
     for (name, value) in variables.iter() {
         let word = |c: char| matches!(c, 'A'..='Z' | '0'..='9' | '_');
         assert!(!name.is_empty() && name.chars().all(word), "{name}");
-        let never = ["PATH", "HTTP_PROXY", "CONTENT_LENGTH", "CONTENT_TYPE"];
+        let never = [
+            "PATH",
+            "HTTP_PROXY",
+            "HTTP_CONTENT_LENGTH",
+            "HTTP_CONTENT_TYPE",
+        ];
         assert!(!never.contains(&name), "{name}");
         assert!(
             !name.starts_with("WS_") && !name.starts_with("LD_"),
@@ -80,8 +87,20 @@ pub fn check_variables(variables: &Variables) {
     assert_eq!(names.len(), count, "a name twice");
 }
 
-/// Who gets in, by variables of whatever origin.
+/// Who gets in, and how, by variables of whatever origin.
 pub fn check_handshake(variables: &Variables) {
+    match Way::of(variables) {
+        Ok(Way::Post(post)) => {
+            assert_eq!(variables.text("REQUEST_METHOD"), "POST");
+            let length = variables.text("CONTENT_LENGTH");
+            assert!(length.bytes().all(|b| b.is_ascii_digit()), "{length}");
+            assert_eq!(length.parse(), Ok(post.length));
+        }
+        Ok(_) => {}
+        Err(refusal) => check_answer(&refusal.answer().to_bytes(Style::Http), refusal.status),
+    }
+    // Whatever it names.
+    let _ = since(variables);
     let listed = Origin::parse("https://listed.test:8443").expect("an origin");
     let narrow = Origins {
         also: vec![listed],
@@ -91,23 +110,22 @@ pub fn check_handshake(variables: &Variables) {
         any: true,
         ..Origins::default()
     };
-    let wide = handshake::check(variables, &any);
-    let accept = match (&wide, handshake::check(variables, &narrow)) {
-        (Ok(accept), Ok(same)) => {
-            assert_eq!(accept, &same);
-            check_origin(variables);
-            accept
-        }
-        (Ok(accept), Err(refusal)) => {
+    let (wide, narrow) = (
+        handshake::check(variables, &any),
+        handshake::check(variables, &narrow),
+    );
+    match (wide, narrow) {
+        (Ok(()), Ok(())) => check_origin(variables),
+        (Ok(()), Err(refusal)) => {
             assert_eq!(refusal.status, 403);
             assert!(variables.get("HTTP_ORIGIN").is_some());
-            accept
         }
         (Err(refusal), narrow) => {
-            assert_eq!(narrow.as_ref(), Err(refusal));
-            return check_refusal(&refusal.to_bytes(), refusal.status);
+            assert_eq!(narrow.as_ref(), Err(&refusal));
+            return check_answer(&refusal.answer().to_bytes(Style::Http), refusal.status);
         }
-    };
+    }
+    assert_eq!(Way::of(variables), Ok(Way::WebSocket));
     assert_eq!(variables.text("REQUEST_METHOD"), "GET");
     assert_eq!(variables.text("HTTP_SEC_WEBSOCKET_VERSION"), "13");
     let upgrade = variables.text("HTTP_UPGRADE").to_ascii_lowercase();
@@ -115,7 +133,8 @@ pub fn check_handshake(variables: &Variables) {
     let key = variables.text("HTTP_SEC_WEBSOCKET_KEY");
     assert_eq!(STANDARD.decode(key).expect("a key").len(), 16);
     let digest = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
-    assert_eq!(*accept, STANDARD.encode(digest.digest().bytes()));
+    let accept = STANDARD.encode(digest.digest().bytes());
+    assert_eq!(handshake::accept(variables), accept);
 }
 
 /// Same origin: the origin without its scheme is the host, but for a default port.
@@ -143,11 +162,15 @@ fn check_origin(variables: &Variables) {
 }
 
 /// A whole HTTP answer, as a client reads it.
-pub fn check_refusal(answer: &[u8], status: u16) {
+pub fn check_answer(answer: &[u8], status: u16) {
     let (code, fields, body) = read_answer(answer);
     assert_eq!(code, status);
     assert_eq!(only(&fields, "connection"), "close");
-    assert_eq!(only(&fields, "content-length"), body.len().to_string());
+    if [204, 304].contains(&status) {
+        assert!(body.is_empty() && fields.iter().all(|(n, _)| n != "content-length"));
+    } else {
+        assert_eq!(only(&fields, "content-length"), body.len().to_string());
+    }
     for name in ["transfer-encoding", "keep-alive", "sec-websocket-accept"] {
         assert!(fields.iter().all(|(n, _)| n != name), "{name}");
     }

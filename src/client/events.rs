@@ -1,16 +1,19 @@
 //! The programs' side of a connection: one event at a time, in order, open first, close
 //! last and exactly once.
 
-use super::{Client, Link, Pulse, Task, Work};
+use super::transport::Transport;
+use super::{Client, Link, Posted, Pulse, Task, Work};
 use crate::close::{By, Ending};
 use crate::event::{Event, Facts, Kind, environment};
-use crate::http;
+use crate::http::Answer;
 use crate::limits::CLOSE_TIMEOUT;
-use crate::queue::Answer;
+use crate::memory::Charge;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::sys::Sys;
-use crate::wire::Farewell;
+use crate::way::Way;
+use crate::wire::{Farewell, Wire};
+use core::time::Duration;
 use log::info;
 
 impl Task {
@@ -31,11 +34,15 @@ impl<F> Client<F> {
     pub fn accept<S: Sys<Fd = F>>(&mut self, reply: Option<&Reply>, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
         let fields = reply.map_or(Vec::new(), Reply::switching_fields);
-        self.protocol = reply.and_then(|r| r.protocol.clone()).unwrap_or_default();
-        let protocol = Some(self.protocol.as_str()).filter(|p| !p.is_empty());
-        let head = http::switching(&self.request.accept, protocol, &fields);
-        self.queue.push_head(head);
-        let until = shared.now + shared.config.upgrade_delay;
+        if self.protocol.is_empty() {
+            self.protocol = reply.and_then(|r| r.protocol.clone()).unwrap_or_default();
+        }
+        self.welcome(fields, shared);
+        let delay = match self.request.way {
+            Way::WebSocket => shared.config.upgrade_delay,
+            _ => Duration::ZERO,
+        };
+        let until = shared.now + delay;
         self.link = Link::Delayed { until };
         self.work = Work::Replying;
         info!("{}: open, {}", self.id, self.request.route);
@@ -57,16 +64,16 @@ impl<F> Client<F> {
     }
 
     /// An HTTP answer instead of the 101.
-    pub fn refuse<S>(&mut self, answer: Answer, shared: &mut Shared<S>) {
+    pub fn refuse<S>(&mut self, answer: &Answer, charge: Option<Charge>, shared: &mut Shared<S>) {
         self.drop_all(shared);
-        self.queue.push_answer(answer);
+        self.push_answer(answer, charge);
         self.work = Work::Over;
         self.part(shared.now + CLOSE_TIMEOUT, shared);
     }
 
     /// The open program accepted, and asked for what can't be: an HTTP answer, and a close
     /// event with 1011.
-    pub fn accept_and_fail<S>(&mut self, answer: Answer, shared: &mut Shared<S>) {
+    pub fn accept_and_fail<S>(&mut self, answer: &Answer, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
         self.end(Ending {
             code: 1011,
@@ -74,18 +81,53 @@ impl<F> Client<F> {
             by: By::Error,
         });
         self.drop_all(shared);
-        self.queue.push_answer(answer);
+        self.push_answer(answer, None);
         self.work = Work::Idle;
         self.part(shared.now + CLOSE_TIMEOUT, shared);
     }
 
-    /// Whether this subprotocol was among those offered.
-    pub fn offered(&self, protocol: &str) -> bool {
-        let offered = self.request.variables.text("HTTP_SEC_WEBSOCKET_PROTOCOL");
-        offered.split(',').any(|p| p.trim() == protocol)
+    fn push_answer(&mut self, answer: &Answer, charge: Option<Charge>) {
+        if let Some(wire) = &self.wire {
+            self.queue
+                .push_answer(answer.to_bytes(wire.style()), charge);
+        }
     }
 
     // ---- Events
+
+    /// Whether messages may come by POST.
+    pub fn takes_posts(&self) -> bool {
+        let way = matches!(
+            self.transport,
+            Transport::Events { .. } | Transport::Poll(_)
+        );
+        way && matches!(self.link, Link::Open) && self.ending.is_none()
+    }
+
+    /// A message that has come by POST.
+    pub fn post<S: Sys<Fd = F>>(&mut self, posted: Posted<F>, shared: &mut Shared<S>) {
+        self.posts.push_back(posted);
+        self.advance(shared);
+    }
+
+    /// Whether a POST waits for what its event brings.
+    pub fn asked(&self) -> bool {
+        self.asker.is_some()
+    }
+
+    /// Answers that POST.
+    pub fn answer_post<S>(
+        &mut self,
+        mut answer: Answer,
+        charge: Option<Charge>,
+        shared: &mut Shared<S>,
+    ) {
+        if let Some(asker) = self.asker.take() {
+            answer.fields.extend(self.request.fields.iter().cloned());
+            let farewell = Farewell::answer(asker, &answer, charge, shared.now);
+            self.partings.push(farewell);
+        }
+    }
 
     pub(super) fn wait_for<S>(&mut self, task: Task, shared: &mut Shared<S>) {
         shared.tickets += 1;
@@ -148,6 +190,7 @@ impl<F> Client<F> {
         let facts = Facts {
             id: self.id,
             route: &self.request.route,
+            transport: self.request.way.name(),
             rooms: &self.rooms,
             protocol: &self.protocol,
             state: &self.state,
@@ -164,6 +207,10 @@ impl<F> Client<F> {
     /// The reply of a message or open event is carried out, or there may be memory again for
     /// the message that it waits for: the next event may come.
     pub fn resume<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if matches!(self.transport, Transport::Post) {
+            // That was all there is to it.
+            return self.work = Work::Over;
+        }
         self.work = Work::Idle;
         // The clock stood still while we did not read.
         self.pulse = match self.pulse {
@@ -188,9 +235,9 @@ impl<F> Client<F> {
         matches!((&self.link, &self.work), (Link::Gone, Work::Over))
     }
 
-    /// The farewell that its connection has become.
-    pub fn farewell(&mut self) -> Option<Farewell<F>> {
-        self.parting.take()
+    /// The farewells that its connection, and its POSTs, have become.
+    pub fn farewells(&mut self) -> impl Iterator<Item = Farewell<F>> {
+        self.partings.drain(..)
     }
 
     /// Whether its open event has not been started yet.
@@ -209,11 +256,19 @@ impl<F> Client<F> {
         !matches!(
             (&self.link, &self.work),
             (Link::Opening, _) | (_, Work::Over)
-        )
+        ) && !matches!(self.transport, Transport::Post)
     }
 
-    /// Whether it holds descriptors.
+    /// Whether it counts to `--max-connections`: a chain of polls does so between them too.
     pub fn connected(&self) -> bool {
-        self.wire.is_some()
+        let lone = matches!(self.transport, Transport::Post) && self.asker.is_some();
+        self.wire.is_some() || self.polled() || lone
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        let posts = self.posts.iter().map(|post| &post.asker);
+        let wires = self.wire.iter().chain(&self.asker).chain(posts);
+        wires.map(Wire::descriptors).sum()
     }
 }

@@ -1,27 +1,37 @@
 //! One browser: the connection, its protocol, its queue. `events` is the programs' side of
-//! it, `timing` its deadlines.
+//! it, `timing` its deadlines, `transport` what differs by the way it came, `poll` a chain of
+//! polls, `past` what it missed while it was away.
 
 mod events;
+mod past;
+mod poll;
 mod timing;
+mod transport;
 
 use crate::close::{By, Close, Ending};
+use crate::frame::{Form, Frame};
+use crate::http::Fields;
 use crate::limits::{CLOSE_TIMEOUT, EOF_AT_ONCE, READS_PER_TURN, ROOMS};
 use crate::memory::Charge;
 use crate::outbox::Opcode;
-use crate::queue::{Frame, Queue};
+use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::sys::{Ready, Sys};
 use crate::target::{Id, Scope, Target};
 use crate::variables::Variables;
-use crate::websocket::{Next, Payload, WebSocket, close_frame};
+use crate::way::Way;
+use crate::websocket::{Next, Payload};
 use crate::wire::{Farewell, Wire};
 use core::time::Duration;
 use log::{debug, info, warn};
+use past::Past;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use timing::{Pulse, Slowness};
+use transport::{MARKED, Transport};
 
-/// A request that may become a WebSocket.
+/// A request that may become a connection.
 pub struct Request {
     /// WS_ROUTE.
     pub route: String,
@@ -31,8 +41,20 @@ pub struct Request {
     pub path: String,
     /// What every event's environment holds of the request.
     pub variables: Variables,
-    /// Sec-WebSocket-Accept.
-    pub accept: String,
+    /// The path of its URL.
+    pub url: String,
+    /// What it asks for.
+    pub way: Way,
+    /// What every answer to its page holds, but for a WebSocket.
+    pub fields: Fields,
+}
+
+impl Request {
+    /// Whether this subprotocol was among those offered.
+    pub fn offered(&self, protocol: &str) -> bool {
+        let offered = self.variables.text("HTTP_SEC_WEBSOCKET_PROTOCOL");
+        offered.split(',').any(|p| p.trim() == protocol)
+    }
 }
 
 /// One browser.
@@ -48,7 +70,7 @@ pub struct Client<F> {
     wire: Option<Wire<F>>,
     link: Link,
     work: Work,
-    socket: WebSocket,
+    transport: Transport,
     queue: Queue,
     /// The last write would have blocked: a wait will tell when the next won't.
     stuck: bool,
@@ -60,8 +82,21 @@ pub struct Client<F> {
     unfinished: Option<Duration>,
     pulse: Pulse,
     slowness: Slowness,
-    parting: Option<Farewell<F>>,
+    past: Past,
+    /// Messages that came by POST, and have not become events.
+    posts: VecDeque<Posted<F>>,
+    /// Where the answer goes to the POST whose event runs.
+    asker: Option<Wire<F>>,
+    partings: Vec<Farewell<F>>,
     _charge: Charge,
+}
+
+/// A message that came by POST.
+pub struct Posted<F> {
+    /// The message.
+    pub message: (Opcode, Payload),
+    /// Where the answer goes.
+    pub asker: Wire<F>,
 }
 
 /// The browser's side.
@@ -119,29 +154,64 @@ impl<F> Client<F> {
         early: &[u8],
         charge: Charge,
     ) -> Client<F> {
-        let mut socket = WebSocket::new(shared.config.max_message);
-        socket.feed(early);
-        let mut client = Client {
+        let mut client = Client::begin(shared, id, request, Some(wire), charge);
+        client.transport.feed(early);
+        client.wait_for(Task::Open, shared);
+        client
+    }
+
+    fn begin<S>(
+        shared: &Shared<S>,
+        id: Id,
+        request: Request,
+        wire: Option<Wire<F>>,
+        charge: Charge,
+    ) -> Client<F> {
+        let transport = Transport::new(&request, shared);
+        let past = Past::new(&request, &transport, &shared.history);
+        let marked = transport.form() == Form::Marked;
+        let protocol = if marked { MARKED } else { "" }.to_owned();
+        Client {
             id,
             request,
             rooms: Vec::new(),
             since: shared.now,
-            wire: Some(wire),
+            wire,
             link: Link::Opening,
             work: Work::Idle,
-            socket,
+            transport,
             queue: Queue::new(shared.config.queue),
             stuck: false,
-            protocol: String::new(),
+            protocol,
             state: Vec::new(),
             ending: None,
             unfinished: None,
             pulse: Pulse::Silent(shared.now),
             slowness: Slowness::default(),
-            parting: None,
+            past,
+            posts: VecDeque::new(),
+            asker: None,
+            partings: Vec::new(),
             _charge: charge,
-        };
-        client.wait_for(Task::Open, shared);
+        }
+    }
+
+    /// A POST that is an event of its own.
+    pub fn posted<S>(
+        shared: &mut Shared<S>,
+        id: Id,
+        request: Request,
+        posted: Posted<F>,
+        charge: Charge,
+    ) -> Client<F> {
+        let Posted {
+            message: (opcode, payload),
+            asker,
+        } = posted;
+        let mut client = Client::begin(shared, id, request, None, charge);
+        client.link = Link::Gone;
+        client.asker = Some(asker);
+        client.wait_for(Task::Message(opcode, payload), shared);
         client
     }
 
@@ -188,14 +258,17 @@ impl<F> Client<F> {
                 Ok(count @ 1..) => {
                     shared.counters.bytes_in += count as u64;
                     self.pulse = Pulse::Heard(shared.now);
-                    self.socket.feed(&shared.scratch[..count]);
+                    self.transport.feed(&shared.scratch[..count]);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock && !draining => return,
                 end => {
                     if let Err(e) = end {
                         debug!("{}: read: {e}", self.id);
                     }
-                    self.socket.end();
+                    if matches!(self.transport, Transport::Poll(_)) {
+                        return self.hang_up(shared);
+                    }
+                    self.transport.end();
                 }
             }
             self.advance(shared);
@@ -204,6 +277,9 @@ impl<F> Client<F> {
 
     /// Writes what the peer takes. Writing never stops, whatever its events do.
     pub fn flush<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if matches!(self.transport, Transport::Poll(_)) {
+            return self.answer_poll(shared);
+        }
         if self.stuck || !self.writes() {
             return;
         }
@@ -256,8 +332,8 @@ impl<F> Client<F> {
                 _ => return,
             }
             let closing = matches!(self.link, Link::Closing { .. });
-            let next = self.socket.next(&mut self.queue, &shared.memory);
-            let unfinished = self.socket.unfinished();
+            let next = self.next(shared);
+            let unfinished = self.transport.unfinished();
             self.unfinished = unfinished.then(|| self.unfinished.unwrap_or(shared.now));
             match next {
                 Next::Starved => return,
@@ -281,11 +357,26 @@ impl<F> Client<F> {
         }
     }
 
+    fn next<S>(&mut self, shared: &Shared<S>) -> Next {
+        if let Transport::WebSocket { socket, .. } = &mut self.transport {
+            return socket.next(&mut self.queue, &shared.memory);
+        }
+        if let Some(post) = self.posts.pop_front() {
+            self.asker = Some(post.asker);
+            let (opcode, payload) = post.message;
+            return Next::Message(opcode, payload);
+        }
+        match self.transport.ended() || matches!(self.link, Link::Emptying) {
+            true => Next::Vanished,
+            false => Next::Starved,
+        }
+    }
+
     /// Nothing more of what it sends is decoded.
     fn fail<S>(&mut self, close: Close, shared: &mut Shared<S>) {
         if self.ending.is_none() {
             info!("{}: closed with {}: {}", self.id, close.code, close.reason);
-            self.queue.push_control(close_frame(&close));
+            self.say_close(&close);
         } else {
             let Close { code, reason } = &close;
             info!("{}: closed, its last bytes are {code}: {reason}", self.id);
@@ -324,9 +415,13 @@ impl<F> Client<F> {
     }
 
     fn be_gone<S>(&mut self, shared: &mut Shared<S>) {
-        self.link = Link::Gone;
+        // A POST that has come in whole is run.
+        self.link = match self.posts.is_empty() {
+            true => Link::Gone,
+            false => Link::Emptying,
+        };
         // With the memory of a message that it has not finished.
-        self.socket = WebSocket::new(shared.config.max_message);
+        self.transport.forget(shared.config.max_message);
         self.unfinished = None;
         self.owe_close(shared);
     }
@@ -335,7 +430,7 @@ impl<F> Client<F> {
     fn take_leave(&mut self, deadline: Duration) {
         let queue = core::mem::replace(&mut self.queue, Queue::new(0));
         if let Some(wire) = self.wire.take() {
-            self.parting = Some(Farewell::new(wire, queue, deadline));
+            self.partings.push(Farewell::new(wire, queue, deadline));
         }
     }
 
@@ -410,8 +505,17 @@ impl<F> Client<F> {
             return;
         };
         let close = Close::new(ending.code, &ending.reason);
-        self.socket.close(&close, &mut self.queue, &shared.memory);
         let until = shared.now + CLOSE_TIMEOUT;
+        let Transport::WebSocket { socket, .. } = &mut self.transport else {
+            // It has no answer to that; and a poll has room for nothing but that.
+            if self.polled() {
+                self.drop_all(shared);
+            }
+            self.say_close(&close);
+            self.part(until, shared);
+            return self.advance(shared);
+        };
+        socket.close(&close, &mut self.queue, &shared.memory);
         self.link = Link::Closing { until };
         // The peer's own close may lie among the bytes already read.
         self.advance(shared);
@@ -476,6 +580,12 @@ impl<F> Client<F> {
     pub fn abandon<S: Sys<Fd = F>>(&self, sys: &S) {
         if let Some(wire) = &self.wire {
             wire.end(sys, false);
+        }
+        for post in &self.posts {
+            post.asker.end(sys, false);
+        }
+        if let Some(asker) = &self.asker {
+            asker.end(sys, false);
         }
     }
 

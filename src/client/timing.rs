@@ -1,12 +1,12 @@
 //! A connection's deadlines: pings, the closing handshake, and the patience of others.
 
+use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
 use crate::config::Config;
 use crate::limits::SLOW_CLOSE;
 use crate::shared::Shared;
 use crate::sys::Sys;
-use crate::websocket::{close_frame, ping_frame};
 use core::time::Duration;
 use log::{debug, info, warn};
 
@@ -44,6 +44,7 @@ impl<F> Client<F> {
     /// When [`expire`](Client::expire) has something to do.
     pub fn deadline(&self, config: &Config) -> Option<Duration> {
         let link = match self.link {
+            Link::Open if self.polled() => self.poll_until(),
             Link::Delayed { until } | Link::Closing { until } => Some(until),
             Link::Draining { until } => Some(until).filter(|_| self.reads()),
             Link::Open => self.ping_at(config),
@@ -58,6 +59,17 @@ impl<F> Client<F> {
         config.ping.filter(|_| self.reads()).map(|ping| at + ping)
     }
 
+    fn poll_until(&self) -> Option<Duration> {
+        match &self.transport {
+            Transport::Poll(chain) => Some(chain.until()),
+            _ => None,
+        }
+    }
+
+    fn takes_pings(&self) -> bool {
+        matches!(self.transport, Transport::Events { .. })
+    }
+
     fn slow_at(&self, config: &Config) -> Option<Duration> {
         let left = config.slow_timeout.saturating_sub(self.slowness.spent);
         self.slowness.since.map(|since| since + left)
@@ -69,6 +81,12 @@ impl<F> Client<F> {
         if due(self.slow_at(&shared.config)) {
             return self.close_slow(shared);
         }
+        if self.polled() {
+            if due(self.poll_until()) {
+                self.expire_poll(shared);
+            }
+            return;
+        }
         match (&self.link, &self.pulse) {
             (Link::Delayed { .. }, _) => self.open_when_due(shared),
             (Link::Closing { until }, _) if *until <= shared.now => {
@@ -78,15 +96,18 @@ impl<F> Client<F> {
             (Link::Draining { until }, _) if *until <= shared.now && self.reads() => {
                 self.vanish(By::Client, shared);
             }
-            (Link::Open, Pulse::Silent(_) | Pulse::Heard(_))
-                if due(self.ping_at(&shared.config)) =>
-            {
-                self.queue.push_control(ping_frame());
+            (Link::Open, pulse) if due(self.ping_at(&shared.config)) => {
+                let answered = match pulse {
+                    Pulse::Silent(_) | Pulse::Heard(_) => true,
+                    // An event stream answers by taking it.
+                    Pulse::Pinged(_) => self.takes_pings() && self.queue.is_empty(),
+                };
+                if !answered {
+                    info!("{}: no answer to a ping", self.id);
+                    return self.vanish(By::Timeout, shared);
+                }
+                self.say_ping();
                 self.pulse = Pulse::Pinged(shared.now);
-            }
-            (Link::Open, Pulse::Pinged(_)) if due(self.ping_at(&shared.config)) => {
-                info!("{}: no answer to a ping", self.id);
-                self.vanish(By::Timeout, shared);
             }
             _ => {}
         }
@@ -107,14 +128,14 @@ impl<F> Client<F> {
         let close = Close::new(1013, "too slow");
         match self.link {
             Link::Open => {
-                self.queue.push_control(close_frame(&close));
+                self.say_close(&close);
                 self.end(Ending {
                     code: close.code,
                     reason: close.reason,
                     by: By::Timeout,
                 });
                 self.take_leave(shared.now + SLOW_CLOSE);
-                self.socket.end();
+                self.transport.end();
                 self.link = Link::Emptying;
                 self.advance(shared);
                 self.owe_close(shared);

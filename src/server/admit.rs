@@ -1,22 +1,24 @@
 //! Newcomers: hand-off records, connections on `--listen`, and the decision who gets in.
 
 use super::Server;
+use super::posts::{Post, Purpose};
 use crate::client::{Client, Request};
 use crate::event::request_variables;
 use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
-use crate::http::Refusal;
+use crate::http::{Answer, Fields, Refusal, Style, field};
 use crate::limits::{
-    ADMISSIONS_PER_TURN, CLOSE_TIMEOUT, CONNECTION_CHARGE, HANDOFF_RECORD, HEAD, HEAD_TIMEOUT,
-    REFUSALS, SCRATCH,
+    ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
+    HEAD_TIMEOUT, REFUSALS, SCRATCH,
 };
 use crate::memory::Charge;
-use crate::queue::{Answer, Queue};
+use crate::reply::opcode_of;
 use crate::route;
 use crate::sys::{Datagram, FileType, Kind, Sys};
 use crate::target::Id;
 use crate::variables::Variables;
+use crate::way::{self, Way};
 use crate::wire::{Farewell, Wire};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -29,6 +31,11 @@ pub fn stopping() -> Refusal {
 }
 /// Between two tries while there is no room for newcomers.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to whoever names a connection that is not there, or is not theirs.
+pub fn gone() -> Refusal {
+    Refusal::new(410, "gone", "410: no such connection (any more)")
+}
 
 fn no_memory() -> Refusal {
     Refusal::busy("memory", "503: --memory is used up")
@@ -54,6 +61,9 @@ impl<F> Newcomer<F> {
     }
 }
 
+/// A connection that is told why it gets nothing.
+type Refused<F> = (Wire<F>, Refusal);
+
 /// A hand-off that comes to nothing.
 enum Unfit {
     /// The sender's mistake.
@@ -63,7 +73,7 @@ enum Unfit {
     Gone(String),
 }
 
-/// A request that has come in whole, whichever way.
+/// A request whose head has come in whole, whichever way.
 struct Arrival<F> {
     wire: Wire<F>,
     route: Option<String>,
@@ -74,26 +84,44 @@ struct Arrival<F> {
     early: Vec<u8>,
 }
 
+/// What a web server makes of an answer that goes through its pipe: from a program whose name
+/// begins with `nph-` it takes it as it is.
+fn style_of(record: &Record) -> Style {
+    let software = record.variables.text("SERVER_SOFTWARE");
+    // boa 0.93 looks at the last segment of the path only.
+    match record.program.starts_with("nph-") && !software.starts_with("Boa/0.93") {
+        true => Style::Http,
+        false => Style::Cgi,
+    }
+}
+
 impl<S: Sys> Server<S> {
     /// Whether newcomers are let in, if only to be told 503. Otherwise they wait in the
     /// kernel's queues.
     pub(super) fn admitting(&self) -> bool {
         let most = self.shared.config.max_connections;
         self.admit_again <= self.shared.now
-            && self.connected() + self.newcomers.len() + self.farewells.len() < most + REFUSALS
+            && self.descriptors() <= DESCRIPTORS_PER_CONNECTION * (most + REFUSALS - 1)
             // Those without a connection are owed their close event only.
             && self.clients.len() < 2 * most
     }
 
-    /// Whether all connections are taken.
-    fn full(&self) -> bool {
-        let newcomers = self.newcomers.iter().flatten().count();
-        self.connected() + newcomers >= self.shared.config.max_connections
+    /// Descriptors of connections, of those to come and of those that end.
+    fn descriptors(&self) -> usize {
+        let clients = self.clients.values().map(Client::descriptors);
+        let posts = self.posts.iter().flatten().map(Post::descriptors);
+        let farewells = self.farewells.iter().map(Farewell::descriptors);
+        let newcomers = self.newcomers.len();
+        newcomers + clients.chain(posts).chain(farewells).sum::<usize>()
     }
 
-    fn connected(&self) -> usize {
-        let connected = self.clients.values().filter(|client| client.connected());
-        connected.count()
+    /// Whether all connections are taken.
+    fn full(&self) -> bool {
+        let clients = self.clients.values().filter(|client| client.connected());
+        let posts = self.posts.iter().flatten().filter(|post| post.connected());
+        let newcomers = self.newcomers.iter().flatten();
+        let connected = clients.count() + posts.count() + newcomers.count();
+        connected >= self.shared.config.max_connections
     }
 
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
@@ -161,7 +189,12 @@ impl<S: Sys> Server<S> {
         }
         let record = Record::parse(bytes).map_err(Unfit::Wrong)?;
         let variables = &record.variables;
-        let Some(wire) = self.wire_of(datagram.fds).map_err(Unfit::Wrong)? else {
+        let (style, upgrade) = (
+            style_of(&record),
+            handshake::check_upgrade(variables).is_ok(),
+        );
+        let wire = self.wire_of(datagram.fds, style, upgrade);
+        let Some(wire) = wire.map_err(Unfit::Wrong)? else {
             return Err(Unfit::Gone(variables.text("REMOTE_ADDR").to_owned()));
         };
         debug!("hand-off by {}", record.program);
@@ -176,41 +209,63 @@ impl<S: Sys> Server<S> {
         Ok(Arrival {
             wire,
             route: route::of_handoff(&record.program, path_info),
-            base: match record.program.as_str() {
-                "nph-ws" => base,
+            base: match record.program.split_once('-') {
+                Some((_, "ws")) | Some(("ws", "post")) => base,
                 // Its name is the first segment of the route.
-                _ => base
-                    .rsplit_once("/nph-")
-                    .map_or(String::new(), |(b, _)| format!("{b}/nph-")),
+                Some((kind, _)) => {
+                    let kind = format!("/{kind}-");
+                    let before = base.rsplit_once(&kind);
+                    before.map_or(String::new(), |(b, _)| format!("{b}{kind}"))
+                }
+                None => String::new(),
             },
             variables: record.variables,
             early: Vec::new(),
         })
     }
 
+    /// What was handed over as a way to the browser: for an `upgrade` one that goes both ways.
     /// None: its browser has gone.
-    fn wire_of(&self, mut fds: Vec<S::Fd>) -> Result<Option<Wire<S::Fd>>, &'static str> {
+    fn wire_of(
+        &self,
+        mut fds: Vec<S::Fd>,
+        style: Style,
+        upgrade: bool,
+    ) -> Result<Option<Wire<S::Fd>>, &'static str> {
         let sys = &self.shared.sys;
         let outbox = self.outbox.id(sys);
         let ours = |fd: &S::Fd| sys.fstat(fd).is_ok_and(|stat| stat.id == outbox);
         let second = fds.pop();
-        match (fds.pop(), second) {
-            _ if !fds.is_empty() => Err("it has more than two descriptors"),
-            (_, None) => Err("it has no descriptor"),
+        let wire = match (fds.pop(), second) {
+            _ if !fds.is_empty() => return Err("it has more than two descriptors"),
+            (_, None) => return Err("it has no descriptor"),
             (None, Some(fd)) => match sys.adopt(fd) {
-                Ok((fd, Kind::Stream { .. })) => Ok(Some(Wire::Socket(fd))),
-                Ok((_, Kind::Unconnected)) => Ok(None),
-                _ => Err("its descriptor is no connected stream socket"),
+                Ok((fd, Kind::Stream { .. })) => Wire::Socket(fd),
+                Ok((_, Kind::Unconnected)) => return Ok(None),
+                Ok((to, Kind::PipeWriter)) if !upgrade => Wire::Writer { to, style },
+                _ if upgrade => return Err("its descriptor is no connected stream socket"),
+                _ => {
+                    return Err("its descriptor is neither a connected socket nor a pipe to write");
+                }
             },
             (Some(from), Some(to)) => match (sys.adopt(from), sys.adopt(to)) {
                 (Ok((from, Kind::PipeReader)), Ok((to, Kind::PipeWriter))) => {
-                    if ours(&from) || ours(&to) {
-                        return Err("its descriptor is the outbox");
-                    }
-                    Ok(Some(Wire::Pipes { from, to }))
+                    Wire::Pipes { from, to, style }
                 }
-                _ => Err("its descriptors are not a pipe to read and one to write"),
+                (Ok((from, Kind::File | Kind::Stream { .. })), Ok((to, Kind::PipeWriter)))
+                    if !upgrade =>
+                {
+                    Wire::Pipes { from, to, style }
+                }
+                _ => return Err("its descriptors are not a pipe to read and one to write"),
             },
+        };
+        match &wire {
+            Wire::Pipes { from, to, .. } if ours(from) || ours(to) => {
+                Err("its descriptor is the outbox")
+            }
+            Wire::Writer { to, .. } if ours(to) => Err("its descriptor is the outbox"),
+            _ => Ok(Some(wire)),
         }
     }
 
@@ -230,7 +285,7 @@ impl<S: Sys> Server<S> {
                     };
                     let wire = Wire::Socket(fd);
                     let Some(charge) = self.charge_inbound(HEAD + SCRATCH) else {
-                        self.refuse(wire, &no_memory(), "?");
+                        self.refuse(wire, &no_memory(), "?", Vec::new());
                         continue;
                     };
                     self.newcomers.push(Some(Newcomer {
@@ -301,7 +356,7 @@ impl<S: Sys> Server<S> {
 
     pub(super) fn refuse_newcomer(&mut self, i: usize, refusal: &Refusal) {
         if let Some(newcomer) = self.newcomers[i].take() {
-            self.refuse(newcomer.wire, refusal, "?");
+            self.refuse(newcomer.wire, refusal, "?", Vec::new());
         }
     }
 
@@ -309,21 +364,175 @@ impl<S: Sys> Server<S> {
 
     fn admit(&mut self, arrival: Arrival<S::Fd>) {
         let remote = arrival.variables.text("REMOTE_ADDR").to_owned();
-        let (request, charge) = match self.decide(&arrival) {
+        let origins = &self.shared.config.origins;
+        let asked = Way::of(&arrival.variables).and_then(|way| {
+            let fields = match way {
+                Way::WebSocket => {
+                    handshake::check(&arrival.variables, origins)?;
+                    Vec::new()
+                }
+                _ => way::check_page(&arrival.variables, origins)?,
+            };
+            Ok((way, fields))
+        });
+        let (way, fields) = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refuse(arrival.wire, &refusal, &remote, Vec::new()),
+        };
+        let readable = fields.clone();
+        let (wire, refusal) = match way {
+            Way::Preflight => return self.allow(arrival.wire, fields),
+            Way::Poll(wish) => match self.go_on(arrival, wish, fields) {
+                Ok(()) => return,
+                Err(refused) => refused,
+            },
+            Way::Post(wish) => match self.take_post(arrival, wish, fields) {
+                Ok(()) => return,
+                Err(refused) => refused,
+            },
+            way => match self.connect(arrival, way, fields) {
+                Ok(()) => return,
+                Err(refused) => refused,
+            },
+        };
+        self.refuse(wire, &refusal, &remote, readable);
+    }
+
+    /// A new connection.
+    fn connect(
+        &mut self,
+        arrival: Arrival<S::Fd>,
+        way: Way,
+        fields: Fields,
+    ) -> Result<(), Refused<S::Fd>> {
+        let fits = matches!(
+            (&way, &arrival.wire),
+            (_, Wire::Socket(_))
+                | (Way::WebSocket, Wire::Pipes { .. })
+                | (Way::Events | Way::Poll(_), Wire::Writer { .. })
+        );
+        if !fits {
+            let text = "500: the descriptors handed over do not fit what is asked for";
+            return Err((arrival.wire, Refusal::new(500, "record", text)));
+        }
+        let (request, charge) = match self.decide(&arrival, way, fields) {
             Ok(decided) => decided,
-            Err(refusal) => return self.refuse(arrival.wire, &refusal, &remote),
+            Err(refusal) => return Err((arrival.wire, refusal)),
         };
-        self.count += 1;
-        let id = Id {
-            boot: self.boot,
-            number: self.count,
-        };
+        let id = self.new_id();
         let Arrival { wire, early, .. } = arrival;
         let client = Client::new(&mut self.shared, id, request, wire, &early, charge);
         self.clients.insert(id.number, client);
+        Ok(())
     }
 
-    fn decide(&mut self, arrival: &Arrival<S::Fd>) -> Result<(Request, Charge), Refusal> {
+    pub(super) fn new_id(&mut self) -> Id {
+        self.count += 1;
+        Id {
+            boot: self.boot,
+            number: self.count,
+        }
+    }
+
+    /// A poll: it goes on with its chain, or begins one.
+    fn go_on(
+        &mut self,
+        arrival: Arrival<S::Fd>,
+        mut wish: way::Poll,
+        fields: Fields,
+    ) -> Result<(), Refused<S::Fd>> {
+        if let Some((id, key)) = &wish.chain {
+            let route = arrival.route.as_deref();
+            let ours = |client: &&mut Client<_>| {
+                client.polled() && client.id == *id && Some(client.request.route.as_str()) == route
+            };
+            let fits = self.shared.keys.fits(*id, key);
+            let client = self.clients.get_mut(&id.number).filter(|_| fits);
+            match client.filter(ours) {
+                // Another window of the same browser has our cookie, and waits.
+                Some(client) if wish.unnamed && client.poll_waits() => {}
+                Some(client) => {
+                    client.poll(arrival.wire, &wish, &arrival.variables, &mut self.shared);
+                    return Ok(());
+                }
+                None if wish.unnamed => wish.chain = None,
+                None => return Err((arrival.wire, gone())),
+            }
+        }
+        self.connect(arrival, Way::Poll(wish), fields)
+    }
+
+    /// A message that comes by POST.
+    fn take_post(
+        &mut self,
+        arrival: Arrival<S::Fd>,
+        wish: way::Post,
+        fields: Fields,
+    ) -> Result<(), Refused<S::Fd>> {
+        let opcode = opcode_of(arrival.variables.get("CONTENT_TYPE").unwrap_or_default());
+        let length = wish.length;
+        let decided = self.decide_post(&arrival, wish, fields.clone());
+        let (purpose, charge) = match decided {
+            Ok(decided) => decided,
+            Err(refusal) => return Err((arrival.wire, refusal)),
+        };
+        let Arrival { wire, early, .. } = arrival;
+        let now = self.shared.now;
+        let body = (&early[..], length);
+        let post = Post::new(wire, fields, opcode, body, charge, purpose, now);
+        self.posts.push(Some(post));
+        self.hear_post(self.posts.len() - 1);
+        Ok(())
+    }
+
+    fn decide_post(
+        &mut self,
+        arrival: &Arrival<S::Fd>,
+        wish: way::Post,
+        fields: Fields,
+    ) -> Result<(Purpose, Charge), Refusal> {
+        let bound = self.shared.config.max_message;
+        if wish.length > bound {
+            let text = format!("413: at most {bound} bytes (--max-message)");
+            return Err(Refusal::new(413, "length", text));
+        }
+        let purpose = match &wish.of {
+            Some((id, key)) => {
+                if self.stopping.is_some() {
+                    return Err(stopping());
+                }
+                let client = self.clients.get(&id.number);
+                let ours = client.filter(|client| client.id == *id && client.takes_posts());
+                if ours.is_none() || !self.shared.keys.fits(*id, key) {
+                    return Err(gone());
+                }
+                Purpose::Message(*id)
+            }
+            None => {
+                let (request, charge) = self.decide(arrival, Way::Post(wish.clone()), fields)?;
+                Purpose::Event(Box::new(request), charge)
+            }
+        };
+        let charge = self.charge_inbound(wish.length);
+        Ok((purpose, charge.ok_or_else(no_memory)?))
+    }
+
+    /// The answer to a page of another origin that may POST.
+    fn allow(&mut self, wire: Wire<S::Fd>, mut fields: Fields) {
+        fields.push(field("Access-Control-Allow-Methods", "GET, POST"));
+        fields.push(field("Access-Control-Allow-Headers", "Content-Type"));
+        fields.push(field("Access-Control-Max-Age", "600"));
+        let answer = Answer::empty(204, fields);
+        let farewell = Farewell::answer(wire, &answer, None, self.shared.now);
+        self.farewells.push(farewell);
+    }
+
+    fn decide(
+        &mut self,
+        arrival: &Arrival<S::Fd>,
+        way: Way,
+        fields: Fields,
+    ) -> Result<(Request, Charge), Refusal> {
         if self.stopping.is_some() {
             return Err(stopping());
         }
@@ -331,23 +540,24 @@ impl<S: Sys> Server<S> {
         if self.full() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }
-        let accept = handshake::check(&arrival.variables, &self.shared.config.origins)?;
         let not_found = || Refusal::new(404, "route", "404: no event program there");
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;
         let path = format!("{}{program}", self.shared.config.handlers);
-        let script = match arrival.base.strip_suffix("/nph-") {
+        let script = match arrival.base.ends_with('-') {
             // `/cgi-bin/nph-` and `/chat` make `/cgi-bin/nph-chat`.
-            Some(_) => format!("{}{}", arrival.base, &program[1..]),
-            None => format!("{}{program}", arrival.base),
+            true => format!("{}{}", arrival.base, &program[1..]),
+            false => format!("{}{program}", arrival.base),
         };
         let variables = request_variables(arrival.variables.clone(), &script, path_info);
         let request = Request {
             route: route.to_owned(),
             program: program.to_owned(),
             path,
+            url: format!("{script}{path_info}"),
             variables,
-            accept,
+            way,
+            fields,
         };
         let charge = self.charge_inbound(request.variables.bytes() + CONNECTION_CHARGE);
         Ok((request, charge.ok_or_else(no_memory)?))
@@ -374,7 +584,14 @@ impl<S: Sys> Server<S> {
         Err(Refusal::new(404, "route", "404: no event program there"))
     }
 
-    fn refuse(&mut self, wire: Wire<S::Fd>, refusal: &Refusal, remote: &str) {
+    /// `fields`: with them a page of another origin may read the answer.
+    pub(super) fn refuse(
+        &mut self,
+        wire: Wire<S::Fd>,
+        refusal: &Refusal,
+        remote: &str,
+        fields: Fields,
+    ) {
         let shared = &mut self.shared;
         shared.counters.refused(refusal.cause);
         match refusal.cause {
@@ -386,9 +603,9 @@ impl<S: Sys> Server<S> {
             }
             _ => info!("{remote}: {}", refusal.text),
         }
-        let mut queue = Queue::new(0);
-        queue.push_answer(Answer::from(refusal));
-        self.farewells
-            .push(Farewell::new(wire, queue, shared.now + CLOSE_TIMEOUT));
+        let mut answer = refusal.answer();
+        answer.fields.extend(fields);
+        let farewell = Farewell::answer(wire, &answer, None, shared.now);
+        self.farewells.push(farewell);
     }
 }

@@ -3,10 +3,10 @@
 use super::Server;
 use crate::client::Client;
 use crate::close::By;
-use crate::limits::{FRAME_CHARGE, QUEUE_SLOT, READS_PER_TURN};
+use crate::frame::{Form, Frame, Message};
+use crate::limits::{MESSAGE_CHARGE, QUEUE_SLOT, READS_PER_TURN};
 use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
-use crate::queue::Frame;
 use crate::sys::{FileType, Open, Sys};
 use crate::target::{Scope, Target};
 use log::{info, warn};
@@ -31,7 +31,26 @@ enum Stalled {
 /// A message on its way.
 pub struct Delivery {
     pub target: Target,
-    pub frame: Rc<Frame>,
+    pub message: Message,
+}
+
+/// A message's frames, by form.
+#[derive(Default)]
+struct Frames(Vec<(Form, Rc<Frame>)>);
+
+impl Frames {
+    fn has(&self, form: Form) -> bool {
+        self.0.iter().any(|(f, _)| *f == form)
+    }
+
+    fn add(&mut self, form: Form, frame: Rc<Frame>) {
+        self.0.push((form, frame));
+    }
+
+    fn get(&self, form: Form) -> Option<Rc<Frame>> {
+        let found = self.0.iter().find(|(f, _)| *f == form);
+        found.map(|(_, frame)| frame.clone())
+    }
 }
 
 /// Something has to wait: a full queue, or memory.
@@ -135,8 +154,8 @@ impl<S: Sys> Server<S> {
     fn carry_out_command(&mut self, command: Command) -> Result<bool, Stalled> {
         match command {
             Command::Send(opcode, target, Payload::Inline(bytes)) => {
-                match self.frame(opcode, bytes) {
-                    Ok(frame) => self.try_delivery(Delivery { target, frame }),
+                match self.message(opcode, bytes) {
+                    Ok(message) => self.try_delivery(Delivery { target, message }),
                     Err(bytes) => {
                         let payload = Payload::Inline(bytes);
                         Err(Stalled::Command(Command::Send(opcode, target, payload)))
@@ -144,8 +163,8 @@ impl<S: Sys> Server<S> {
                 }
             }
             Command::Send(opcode, target, Payload::Spooled(name)) => {
-                match self.spooled_frame(opcode, &name) {
-                    Ok(Some(frame)) => self.try_delivery(Delivery { target, frame }),
+                match self.spooled_message(opcode, &name) {
+                    Ok(Some(message)) => self.try_delivery(Delivery { target, message }),
                     Ok(None) => {
                         let payload = Payload::Spooled(name);
                         Err(Stalled::Command(Command::Send(opcode, target, payload)))
@@ -181,8 +200,8 @@ impl<S: Sys> Server<S> {
         }
     }
 
-    fn try_delivery(&mut self, delivery: Delivery) -> Result<bool, Stalled> {
-        match self.deliver(&delivery) {
+    fn try_delivery(&mut self, mut delivery: Delivery) -> Result<bool, Stalled> {
+        match self.deliver(&mut delivery) {
             Ok(()) => Ok(true),
             Err(Blocked) => Err(Stalled::Delivery(delivery)),
         }
@@ -218,36 +237,44 @@ impl<S: Sys> Server<S> {
 
     /// Memory for what goes out.
     pub(super) fn charge_outbound(&mut self, bytes: usize) -> Option<Charge> {
-        let charge = self.shared.memory.outbound(bytes + FRAME_CHARGE);
+        let charge = self.shared.memory.outbound(bytes + MESSAGE_CHARGE);
         self.or_crowded(charge)
     }
 
     /// Where there is no memory, whoever is sent much and has not read it is in the way. Not
     /// only who is sent most: of several who refill their queues in turn, each would be that
     /// for a moment only.
-    fn or_crowded(&mut self, charge: Option<Charge>) -> Option<Charge> {
-        if charge.is_none() {
+    fn or_crowded<T>(&mut self, charged: Option<T>) -> Option<T> {
+        if charged.is_none() {
             let most = self.clients.values().map(Client::queued).max();
             let much = most.unwrap_or_default() / 2;
             let behind = self.clients.iter().filter(|(_, c)| c.queued() > much);
             self.in_the_way.extend(behind.map(|(&number, _)| number));
         }
-        charge
+        charged
     }
 
-    /// A frame, its memory charged. Err: none left; the payload comes back.
-    fn frame(&mut self, opcode: Opcode, payload: Vec<u8>) -> Result<Rc<Frame>, Vec<u8>> {
+    /// A message, its memory charged. Err: none left; the payload comes back.
+    fn message(&mut self, opcode: Opcode, payload: Vec<u8>) -> Result<Message, Vec<u8>> {
         match self.charge_outbound(payload.len()) {
-            Some(charge) => Ok(Frame::new(opcode, payload, charge)),
+            Some(charge) => Ok(Message::new(opcode, payload, charge)),
             None => Err(payload),
         }
     }
 
-    /// Puts a message into the queue of everyone meant, or of no one.
-    pub(super) fn deliver(&mut self, delivery: &Delivery) -> Result<(), Blocked> {
-        let meant = self.meant(&delivery.target);
+    /// Puts a message into the queue of everyone meant, or of no one. Those who read the history
+    /// find it there; those who are too slow for it, and can be told what they miss, will too.
+    pub(super) fn deliver(&mut self, delivery: &mut Delivery) -> Result<(), Blocked> {
+        let Delivery { target, message } = delivery;
+        let numbered = self.shared.history.kept() && !matches!(target.scope, Scope::Connection(_));
+        let mut meant = self.meant(target);
+        if numbered {
+            let clients = &self.clients;
+            meant.retain(|number| !clients.get(number).is_some_and(Client::reads_history));
+            message.mark = Some(self.shared.history.mark(self.shared.history.next()));
+        }
         let at_once = self.shared.config.slow_timeout.is_zero();
-        let mut full = Vec::new();
+        let (mut full, mut behind) = (Vec::new(), Vec::new());
         for &number in &meant {
             if let Some(client) = self.clients.get_mut(&number) {
                 if client.is_full() {
@@ -255,7 +282,10 @@ impl<S: Sys> Server<S> {
                     client.flush(&mut self.shared);
                 }
                 if client.is_full() {
-                    full.push(number);
+                    match numbered && client.told_of_gaps() {
+                        true => behind.push(number),
+                        false => full.push(number),
+                    }
                 }
             }
         }
@@ -265,6 +295,15 @@ impl<S: Sys> Server<S> {
         }
         let slots = self.shared.memory.slots(meant.len() * QUEUE_SLOT);
         let mut slots = self.or_crowded(slots).ok_or(Blocked)?;
+        let mut frames = Frames::default();
+        for number in &meant {
+            if let Some(form) = self.clients.get(number).map(Client::form) {
+                if !frames.has(form) {
+                    let frame = message.frame(form, &self.shared.memory);
+                    frames.add(form, self.or_crowded(frame).ok_or(Blocked)?);
+                }
+            }
+        }
         for number in meant {
             let Some(client) = self.clients.get_mut(&number) else {
                 continue;
@@ -272,16 +311,32 @@ impl<S: Sys> Server<S> {
             if full.contains(&number) {
                 client.close_slow(&mut self.shared);
                 self.shared.counters.messages_dropped += 1;
-            } else if client.meant_by(&delivery.target) {
-                client.push(delivery.frame.clone(), slots.split(QUEUE_SLOT));
-                self.shared.counters.messages_out += 1;
+            } else if behind.contains(&number) {
+                client.fall_behind(self.shared.history.next());
+            } else if let Some(frame) = frames.get(client.form()) {
+                if client.meant_by(target) {
+                    client.push(frame, slots.split(QUEUE_SLOT));
+                    self.shared.counters.messages_out += 1;
+                }
             }
+        }
+        if numbered {
+            self.shared.history.keep(target.clone(), message);
         }
         Ok(())
     }
 
-    /// A frame of a spool file, which is then gone. None: no memory; it is still there.
-    fn spooled_frame(&mut self, opcode: Opcode, name: &str) -> Result<Option<Rc<Frame>>, String> {
+    /// Moves what clients missed from the history to their queues. True: something was.
+    pub(super) fn catch_up(&mut self) -> bool {
+        let mut moved = false;
+        for client in self.clients.values_mut() {
+            moved |= client.catch_up(&mut self.shared);
+        }
+        moved
+    }
+
+    /// A spool file's message, which is then gone. None: no memory; it is still there.
+    fn spooled_message(&mut self, opcode: Opcode, name: &str) -> Result<Option<Message>, String> {
         let path = self.run.spool(name);
         match self.read_spooled(opcode, &path) {
             Ok(None) => Ok(None),
@@ -293,7 +348,7 @@ impl<S: Sys> Server<S> {
         }
     }
 
-    fn read_spooled(&mut self, opcode: Opcode, path: &str) -> Result<Option<Rc<Frame>>, String> {
+    fn read_spooled(&mut self, opcode: Opcode, path: &str) -> Result<Option<Message>, String> {
         let sys = &self.shared.sys;
         let file = sys.open(path, Open::Read).map_err(|e| match e.kind() {
             ErrorKind::NotFound => "there is none of that name".to_owned(),
@@ -326,6 +381,6 @@ impl<S: Sys> Server<S> {
         if opcode == Opcode::Text && core::str::from_utf8(&payload).is_err() {
             return Err("it is not UTF-8 (use binaryfile)".to_owned());
         }
-        Ok(Some(Frame::new(opcode, payload, charge)))
+        Ok(Some(Message::new(opcode, payload, charge)))
     }
 }

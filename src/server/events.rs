@@ -4,11 +4,11 @@ use super::Server;
 use super::deliver::{Blocked, Delivery};
 use crate::close::{By, Close};
 use crate::event::Kind;
-use crate::http::Refusal;
+use crate::frame;
+use crate::http::{Answer, Refusal};
 use crate::job::Fault;
-use crate::limits::FRAME_CHARGE;
+use crate::limits::MESSAGE_CHARGE;
 use crate::memory::Charge;
-use crate::queue::{Answer, Frame};
 use crate::reply::{Message, Reply, Verdict};
 use crate::sys::Sys;
 use crate::target::Target;
@@ -91,7 +91,7 @@ impl<S: Sys> Server<S> {
             mark,
             outcome: output.and_then(|output| Reply::parse(output).map_err(Fault::Malformed)),
             // It leaves room for the outbox lines that come before it.
-            payment: self.shared.memory.inbound(size + FRAME_CHARGE),
+            payment: self.shared.memory.inbound(size + MESSAGE_CHARGE),
         };
         self.answers.push(Answering {
             number,
@@ -156,8 +156,8 @@ impl<S: Sys> Server<S> {
                 rest,
             } => match payment.or_else(|| self.charge_outbound(message.payload.len())) {
                 Some(charge) => {
-                    let frame = Frame::new(message.opcode, message.payload, charge);
-                    let delivery = Delivery { target, frame };
+                    let message = frame::Message::new(message.opcode, message.payload, charge);
+                    let delivery = Delivery { target, message };
                     Step::On(at(Stage::Delivering { delivery, rest }))
                 }
                 None => Step::Waits(at(Stage::Unpaid {
@@ -167,7 +167,7 @@ impl<S: Sys> Server<S> {
                     rest,
                 })),
             },
-            Stage::Delivering { delivery, rest } => match self.deliver(&delivery) {
+            Stage::Delivering { mut delivery, rest } => match self.deliver(&mut delivery) {
                 Ok(()) => Step::On(at(Stage::Delivered(rest))),
                 Err(Blocked) => Step::Waits(at(Stage::Delivering { delivery, rest })),
             },
@@ -188,7 +188,8 @@ impl<S: Sys> Server<S> {
     ) -> Option<Stage> {
         let client = self.clients.get(&number)?;
         let (id, program) = (client.id, client.request.program.clone());
-        let mut reply = match outcome.and_then(|reply| checked(reply, kind)) {
+        let asked = client.asked();
+        let mut reply = match outcome.and_then(|reply| checked(reply, kind, asked)) {
             Ok(reply) => reply,
             Err(fault) => {
                 error!("{id} {program}: {} event failed: {fault}", kind.name());
@@ -216,6 +217,10 @@ impl<S: Sys> Server<S> {
         if kind == Kind::Open && !self.verdict(number, &mut reply.reply, &mut payment) {
             return None;
         }
+        // A POST gets the reply, whatever it says, but for a message to somebody else.
+        if asked && kind == Kind::Message && (failed || reply.reply.to.is_none()) {
+            self.answer_post(number, reply.reply.take_answer(), &mut payment);
+        }
         if failed {
             let close_on_error = self.shared.config.close_on_error && kind == Kind::Message;
             let error = close_on_error.then(|| (Close::new(1011, "event failed"), By::Error));
@@ -238,7 +243,7 @@ impl<S: Sys> Server<S> {
             close: reply.close.map(|close| (close, By::Server)),
         };
         let target = match (reply.to, kind) {
-            (None, Kind::Message) => Some(Target::connection(id)),
+            (None, Kind::Message) => Some(Target::connection(id)).filter(|_| !asked),
             (to, _) => to,
         };
         Some(match (target, message) {
@@ -258,18 +263,17 @@ impl<S: Sys> Server<S> {
             return;
         };
         let shared = &mut self.shared;
+        let refusal = match fault {
+            Fault::Timeout => Refusal::new(504, "program", "504: the event program took too long"),
+            _ => Refusal::new(502, "program", "502: the event program failed"),
+        };
         match kind {
             Kind::Open => {
-                let refusal = match fault {
-                    Fault::Timeout => {
-                        Refusal::new(504, "program", "504: the event program took too long")
-                    }
-                    _ => Refusal::new(502, "program", "502: the event program failed"),
-                };
                 shared.counters.refused(refusal.cause);
-                client.refuse(Answer::from(&refusal), shared);
+                client.refuse(&refusal.answer(), None, shared);
             }
             Kind::Message => {
+                client.answer_post(refusal.answer(), None, shared);
                 if shared.config.close_on_error {
                     client.close(&Close::new(1011, "event failed"), By::Error, shared);
                 }
@@ -288,15 +292,11 @@ impl<S: Sys> Server<S> {
         match reply.verdict() {
             Verdict::Refuse(answer) => {
                 shared.counters.refused("program");
-                let charge = payment.take();
-                let answer = match charge.or_else(|| shared.memory.outbound(answer.len())) {
-                    Some(charge) => Answer::charged(answer, charge),
-                    None => {
-                        let text = "503: no memory for the event program's answer";
-                        Answer::from(&Refusal::busy("memory", text))
-                    }
-                };
-                client.refuse(answer, shared);
+                let size = answer.body.len();
+                match payment.take().or_else(|| shared.memory.outbound(size)) {
+                    Some(charge) => client.refuse(&answer, Some(charge), shared),
+                    None => client.refuse(&no_memory().answer(), None, shared),
+                }
                 false
             }
             Verdict::NoOpinion => {
@@ -305,13 +305,13 @@ impl<S: Sys> Server<S> {
                 false
             }
             Verdict::Accept => match &reply.protocol {
-                Some(protocol) if !client.offered(protocol) => {
+                Some(protocol) if !client.request.offered(protocol) => {
                     let (id, program) = (client.id, &client.request.program);
                     error!("{id} {program}: subprotocol {protocol} was not offered");
                     let text = "502: the event program chose a subprotocol that was not offered";
                     let refusal = Refusal::new(502, "subprotocol", text);
                     shared.counters.refused(refusal.cause);
-                    client.accept_and_fail(Answer::from(&refusal), shared);
+                    client.accept_and_fail(&refusal.answer(), shared);
                     false
                 }
                 _ => {
@@ -322,11 +322,26 @@ impl<S: Sys> Server<S> {
         }
     }
 
+    fn answer_post(&mut self, number: u64, answer: Answer, payment: &mut Payment) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+        let shared = &mut self.shared;
+        let size = answer.body.len();
+        match payment.take().or_else(|| shared.memory.outbound(size)) {
+            Some(charge) => client.answer_post(answer, Some(charge), shared),
+            None => client.answer_post(no_memory().answer(), None, shared),
+        }
+    }
+
     /// Leave and close, after the message; then the next event may come.
     fn complete(&mut self, number: u64, kind: Kind, rest: Rest) {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
+        if client.asked() {
+            client.answer_post(Answer::empty(204, Vec::new()), None, &mut self.shared);
+        }
         for room in &rest.leave {
             client.leave(room);
         }
@@ -338,6 +353,10 @@ impl<S: Sys> Server<S> {
             Kind::Close => client.over(),
         }
     }
+}
+
+fn no_memory() -> Refusal {
+    Refusal::busy("memory", "503: no memory for the event program's answer")
 }
 
 /// What came of one step of an [`Answering`].
@@ -354,13 +373,14 @@ struct Checked {
 }
 
 /// Before anything of a reply is carried out: whether its message can be sent. The body of
-/// a refusal is no message, nor is that of an open or close event without WS-To.
-fn checked(mut reply: Reply, kind: Kind) -> Result<Checked, Fault> {
+/// a refusal is no message, nor is that of an open or close event without WS-To, nor what
+/// answers a POST (`asked`).
+fn checked(mut reply: Reply, kind: Kind, asked: bool) -> Result<Checked, Fault> {
     let refuses = match kind {
         Kind::Open => !matches!(reply.verdict(), Verdict::Accept),
         Kind::Message | Kind::Close => reply.failed(),
     };
-    let sends = reply.to.is_some() || kind == Kind::Message;
+    let sends = reply.to.is_some() || kind == Kind::Message && !asked;
     let message = match sends && !refuses {
         true => reply.take_message().map_err(Fault::Malformed)?,
         false => None,

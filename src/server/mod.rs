@@ -5,6 +5,7 @@ mod admit;
 mod deliver;
 mod events;
 mod launch;
+mod posts;
 mod start;
 mod status;
 
@@ -14,10 +15,11 @@ use crate::client::Client;
 use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::history::History;
 use crate::job::{Fault, Job};
+use crate::key::Keys;
 use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::{Charge, Memory};
-use crate::queue::Answer;
 use crate::rundir::{Held, RunDir};
 use crate::shared::Shared;
 use crate::sys::{Interest, Ready, Sys};
@@ -28,6 +30,7 @@ use core::time::Duration;
 use deliver::Outbox;
 use events::Answering;
 use log::{info, warn};
+use posts::Post;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The daemon.
@@ -45,6 +48,8 @@ pub struct Server<S: Sys> {
     _lock: S::Fd,
     /// On `--listen`, before their request head is complete.
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
+    /// By POST, before their body is complete.
+    posts: Vec<Option<Post<S::Fd>>>,
     clients: BTreeMap<u64, Client<S::Fd>>,
     /// Connections with only their last bytes to write.
     farewells: Vec<Farewell<S::Fd>>,
@@ -69,6 +74,7 @@ enum Token {
     Handoff,
     Listener(usize),
     Newcomer(usize),
+    Post(usize),
     Client(u64),
     Farewell(usize),
     Outbox,
@@ -81,6 +87,9 @@ impl<S: Sys> Server<S> {
     fn new(sys: S, config: Config, run: RunDir, held: Held<S>, listeners: Vec<S::Fd>) -> Server<S> {
         let seed = sys.seed();
         let boot = Boot(u64::from_le_bytes(core::array::from_fn(|i| seed[i])));
+        // Not of the same bytes as what everybody may know.
+        let keys = Keys::new(sha1_smol::Sha1::from(seed).digest().bytes());
+        let history = History::new(boot, config.history);
         let now = sys.now();
         let memory = Memory::new(config.bounds());
         Server {
@@ -89,6 +98,8 @@ impl<S: Sys> Server<S> {
                 sys,
                 config,
                 memory,
+                history,
+                keys,
                 counters: Counters::default(),
                 now,
                 scratch: Box::new([0; SCRATCH]),
@@ -102,6 +113,7 @@ impl<S: Sys> Server<S> {
             listeners,
             _lock: held.lock,
             newcomers: Vec::new(),
+            posts: Vec::new(),
             clients: BTreeMap::new(),
             farewells: Vec::new(),
             jobs: Vec::new(),
@@ -187,6 +199,11 @@ impl<S: Sys> Server<S> {
                 newcomer.watch(sys, token(Token::Newcomer(i)));
             }
         }
+        for (i, post) in self.posts.iter().enumerate() {
+            if let Some(post) = post {
+                post.watch(sys, token(Token::Post(i)));
+            }
+        }
         if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
             sys.watch(handoff, token(Token::Handoff), Interest::Read);
         }
@@ -201,6 +218,7 @@ impl<S: Sys> Server<S> {
     fn next_due(&self) -> Option<Duration> {
         let config = &self.shared.config;
         let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
+        let posts = self.posts.iter().flatten().map(Post::deadline);
         let clients = self
             .clients
             .values()
@@ -209,6 +227,7 @@ impl<S: Sys> Server<S> {
         let jobs = self.jobs.iter().filter_map(Job::deadline);
         let paused = Some(self.admit_again).filter(|at| *at > self.shared.now);
         newcomers
+            .chain(posts)
             .chain(clients)
             .chain(farewells)
             .chain(jobs)
@@ -224,6 +243,7 @@ impl<S: Sys> Server<S> {
             Token::Handoff => self.take_handoffs(),
             Token::Listener(i) => self.take_connections(i),
             Token::Newcomer(i) => self.hear_newcomer(i),
+            Token::Post(i) => self.hear_post(i),
             Token::Client(number) => {
                 if let Some(client) = self.clients.get_mut(&number) {
                     client.ready(ready, shared);
@@ -248,6 +268,7 @@ impl<S: Sys> Server<S> {
             client.expire(&mut self.shared);
         }
         self.expire_newcomers();
+        self.expire_posts();
     }
 
     /// Carries out outbox lines and replies until nothing moves, and notes who is in the way
@@ -256,9 +277,10 @@ impl<S: Sys> Server<S> {
         let mut settled = false;
         loop {
             self.in_the_way.clear();
+            let past = self.catch_up();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
-            if !outbox && !answers {
+            if !past && !outbox && !answers {
                 break;
             }
             settled = true;
@@ -326,17 +348,19 @@ impl<S: Sys> Server<S> {
 
     fn sweep(&mut self) {
         let shared = &mut self.shared;
-        let parted = self.clients.values_mut().filter_map(Client::farewell);
+        let parted = self.clients.values_mut().flat_map(Client::farewells);
         self.farewells.extend(parted);
         for farewell in &mut self.farewells {
             farewell.step(&shared.sys, &mut shared.scratch[..], shared.now);
             if farewell.over() {
+                shared.counters.bytes_out += farewell.written() as u64;
                 shared.counters.messages_dropped += farewell.unsent() as u64;
             }
         }
         self.farewells.retain(|farewell| !farewell.over());
         self.clients.retain(|_, client| !client.finished());
         self.newcomers.retain(Option::is_some);
+        self.posts.retain(Option::is_some);
     }
 
     // ---- The end
@@ -361,10 +385,13 @@ impl<S: Sys> Server<S> {
         for i in 0..self.newcomers.len() {
             self.refuse_newcomer(i, &refusal);
         }
+        for i in 0..self.posts.len() {
+            self.refuse_post(i, &refusal);
+        }
         for client in self.clients.values_mut() {
             if client.unstarted() {
                 self.shared.counters.refused(refusal.cause);
-                client.refuse(Answer::from(&refusal), &mut self.shared);
+                client.refuse(&refusal.answer(), None, &mut self.shared);
             } else {
                 client.close(
                     &Close::new(1001, "going away"),

@@ -1,9 +1,10 @@
 //! status.json: what the daemon is doing, for people and scripts.
 
 use super::Server;
+use crate::json::Text;
 use crate::logging;
 use crate::sys::{Open, Sys, write_all};
-use core::fmt::{self, Display, Write as _};
+use core::fmt::{Display, Write as _};
 use core::time::Duration;
 use log::error;
 
@@ -69,6 +70,11 @@ impl<S: Sys> Server<S> {
             o.field("used", memory.used());
             o.field("bound", memory.bound());
         });
+        top.named_object("history", |o| {
+            o.field("next", self.shared.history.next());
+            o.field("used", self.shared.history.size());
+            o.field("bound", self.shared.config.history);
+        });
         top.field("jobs", self.jobs.len());
         top.named_object("events", |o| {
             for (kind, outcomes) in &counters.events {
@@ -110,6 +116,7 @@ impl<S: Sys> Server<S> {
                 list.object(|o| {
                     o.field("id", Text(&client.id.to_string()));
                     o.field("route", Text(&client.request.route));
+                    o.field("transport", Text(client.request.way.name()));
                     o.field("remote", Text(client.request.variables.text("REMOTE_ADDR")));
                     o.array("rooms", |list| {
                         client.rooms.iter().for_each(|r| list.item(Text(r)))
@@ -122,23 +129,6 @@ impl<S: Sys> Server<S> {
         top.close();
         json.push('\n');
         json
-    }
-}
-
-/// A JSON string (RFC 8259 §7).
-struct Text<'a>(&'a str);
-
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", c as u32)?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
     }
 }
 

@@ -243,6 +243,8 @@ pub enum Kind {
     PipeReader,
     /// The writing end of a pipe.
     PipeWriter,
+    /// A regular file.
+    File,
     /// Anything else, a FIFO opened for both among it.
     Other,
 }

@@ -113,16 +113,6 @@ fn a_hundred_posts_do_not_freeze_boa() {
 }
 
 #[test]
-fn a_get_that_asks_no_upgrade_is_told_what_this_is() {
-    let daemon = Daemon::start();
-    for boa in Server::rc21(&daemon) {
-        let answer = boa.get(WS);
-        assert_eq!(answer.status, 426);
-        assert_eq!(answer.field("upgrade"), Some("websocket"));
-    }
-}
-
-#[test]
 fn words_of_a_query_are_no_options() {
     let daemon = Daemon::start();
     for boa in Server::rc21(&daemon) {

@@ -296,6 +296,7 @@ fn spoofed_variables_are_never_passed_on() {
         "WS_ROOMS",
         "WS_ROUTE",
         "WS_STATE",
+        "WS_TRANSPORT",
     ];
     assert_eq!(names, expected);
     assert!(env.contains("\nCONTENT_LENGTH=3\n") || env.starts_with("CONTENT_LENGTH=3\n"));

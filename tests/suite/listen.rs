@@ -132,7 +132,7 @@ fn wrong_heads_are_answered() {
         };
         request("/act", &[origin, again].concat()).into_bytes()
     };
-    let no_host = "400: HTTP/1.1 needs a Host";
+    let no_host = "400: the Host header is missing, or none";
     let no_http = "400: this is no HTTP request";
     let large = "431: the request head is too large";
     let old = "505: an upgrade needs HTTP/1.1";
@@ -168,8 +168,14 @@ fn wrong_heads_are_answered() {
         ),
         (long(8193), large),
         (fields(96), large),
-        (swap("GET", "POST"), "405: an upgrade is a GET, not POST"),
-        (swap("GET", "HEAD"), "405: an upgrade is a GET, not HEAD"),
+        (
+            swap("GET", "POST"),
+            "405: a connection begins with GET, not POST",
+        ),
+        (
+            swap("GET", "HEAD"),
+            "405: a connection begins with GET, not HEAD",
+        ),
         (
             swap("Connection: Upgrade", "Connection: keep-alive"),
             upgrade,

@@ -26,6 +26,7 @@ fn every_field_is_there_and_right() {
         "closes_not_run",
         "connections",
         "events",
+        "history",
         "jobs",
         "log_lines_dropped",
         "memory",
@@ -49,6 +50,7 @@ fn every_field_is_there_and_right() {
     let done = json!({"done": 1, "failed": 0});
     assert_eq!(status["events"], json!({"open": done, "message": done}));
     assert_eq!(status["outbox"], json!({"lines": 0, "bad": 0}));
+    assert_eq!(status["history"], json!({"next": 1, "used": 0, "bound": 0}));
     assert_eq!(
         status["messages"],
         json!({"queued": 1, "dropped": 0, "discarded": 0, "nobody": 0})
@@ -65,12 +67,24 @@ fn every_field_is_there_and_right() {
     let connection = &status["connections"][0];
     assert_eq!(
         keys(connection),
-        ["age", "id", "queue", "remote", "rooms", "route"]
+        [
+            "age",
+            "id",
+            "queue",
+            "remote",
+            "rooms",
+            "route",
+            "transport"
+        ]
     );
     assert!(connection["age"].as_u64().expect("seconds") <= PATIENCE.as_secs());
     assert_eq!(
-        (&connection["id"], &connection["route"]),
-        (&json!(id), &json!("/act/room"))
+        (
+            &connection["id"],
+            &connection["route"],
+            &connection["transport"]
+        ),
+        (&json!(id), &json!("/act/room"), &json!("websocket"))
     );
     assert_eq!(
         (&connection["remote"], &connection["queue"]),

@@ -56,7 +56,6 @@ const OF_THE_REQUEST: [(&str, [&str; 3]); 51] = [
     ("IFS",                  [NO; 3]),
     ("LD_PRELOAD",           [NO; 3]),
     ("SERVER_ADMIN",         [NO; 3]),
-    ("WS_TRANSPORT",         [NO; 3]),
     // Ours.
     ("PATH",        ["/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"; 3]),
     ("WS_BOOT",     ["{boot}"; 3]),
@@ -66,6 +65,7 @@ const OF_THE_REQUEST: [(&str, [&str; 3]); 51] = [
     ("WS_ROOMS",    [""; 3]),
     ("WS_ROUTE",    ["/act/room/7"; 3]),
     ("WS_STATE",    [""; 3]),
+    ("WS_TRANSPORT", ["websocket"; 3]),
     ("WS_CLOSE",    [NO; 3]),
     ("HOME",        [NO; 3]),
 ];
@@ -88,7 +88,7 @@ const OF_THE_EVENT: [(&str, [&str; 4]); 7] = [
 ];
 
 /// What a hand-off's web server says that is not let in, or not as it is.
-const FORGED: [(&str, &str); 14] = [
+const FORGED: [(&str, &str); 15] = [
     ("BASH_FUNC_x", "() { :;}"),
     ("CONTENT_LENGTH", "99"),
     ("CONTENT_TYPE", "evil"),
@@ -103,6 +103,7 @@ const FORGED: [(&str, &str); 14] = [
     ("SERVER_ADMIN", "root"),
     ("WS_CLOSE_CODE", "1000"),
     ("WS_ID", "forged"),
+    ("WS_TRANSPORT", "forged"),
 ];
 
 /// The environment by the tables, sorted as `env` prints it.

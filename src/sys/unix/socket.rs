@@ -81,7 +81,7 @@ pub fn adopt(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
     fcntl(&fd, FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
     let kind = kind(&fd)?;
     match kind {
-        Kind::Other | Kind::Unconnected => {}
+        Kind::Other | Kind::File | Kind::Unconnected => {}
         Kind::Stream { remote, .. } => {
             if remote.is_some() {
                 // An event's answer is one small segment; waiting for more costs 40 ms.
@@ -171,6 +171,7 @@ pub fn kind(fd: &OwnedFd) -> io::Result<Kind> {
                 _ => Ok(Kind::Other),
             }
         }
+        libc::S_IFREG => Ok(Kind::File),
         _ => Ok(Kind::Other),
     }
 }

@@ -299,6 +299,7 @@ impl Sys for Wasm {
             2 => Kind::Unconnected,
             3 => Kind::PipeReader,
             4 => Kind::PipeWriter,
+            5 => Kind::File,
             _ => Kind::Other,
         })
     }

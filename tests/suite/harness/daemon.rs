@@ -83,7 +83,7 @@ impl Start {
     }
 
     /// A folder with `handlers/` (`act` under that name, as `act2` and as `deep/act`) and
-    /// `cgi-bin/` (`nph-ws`, `nph-act`, `ws-push`, `.ws2cgi`).
+    /// `cgi-bin/` (`nph-ws`, `nph-act`, `ws-push`, `ws-post`, `post-act`, `.ws2cgi`).
     pub fn folder() -> TempDir {
         let folder = TempDir::new().expect("a temporary folder");
         let at = |name: &str| folder.path().join(name);
@@ -93,7 +93,7 @@ impl Start {
             std::fs::copy(&act, at("handlers").join(name)).expect("copy act");
         }
         std::fs::create_dir(at("cgi-bin")).expect("cgi-bin");
-        for name in ["nph-ws", "nph-act", "ws-push"] {
+        for name in ["nph-ws", "nph-act", "ws-push", "ws-post", "post-act"] {
             symlink(ws2cgi(), at("cgi-bin").join(name)).expect("link");
         }
         let run = at("run").display().to_string();

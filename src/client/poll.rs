@@ -1,0 +1,294 @@
+//! A chain of polls: each is a request that waits for an answer, all together are one
+//! connection. Between two of them there is no descriptor, and messages wait.
+
+use super::timing::Slowness;
+use super::transport::Transport;
+use super::{Client, Link};
+use crate::close::{By, Close, Ending};
+use crate::http::{self, Answer, Fields, field};
+use crate::json::Text;
+use crate::limits::CLOSE_TIMEOUT;
+use crate::memory::Charge;
+use crate::outbox::Opcode;
+use crate::queue::Queue;
+use crate::shared::Shared;
+use crate::sys::Sys;
+use crate::variables::Variables;
+use crate::way::{self, COOKIE, Poll};
+use crate::wire::{Farewell, Wire};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use core::fmt::Write as _;
+use core::time::Duration;
+use log::{debug, info};
+
+/// A chain of polls.
+pub(super) struct Chain {
+    /// When the poll that waits is answered without a message; with none, when the chain ends.
+    until: Duration,
+    /// All messages in one answer.
+    pub batch: bool,
+    /// For the first answer: the program's fields.
+    pub fields: Fields,
+    /// The next answer says that messages are missing.
+    pub gap: bool,
+    /// Its page knows nothing of us.
+    unnamed: bool,
+    /// It ends with its first answer.
+    once: bool,
+    /// Nothing has been answered yet.
+    first: bool,
+}
+
+impl Chain {
+    pub fn new<S>(wish: &Poll, shared: &Shared<S>) -> Chain {
+        Chain {
+            until: shared.now + waits(wish, shared),
+            batch: wish.batch,
+            fields: Vec::new(),
+            gap: false,
+            unnamed: wish.unnamed,
+            // Its cookie is in use: by another window of the same browser.
+            once: wish.unnamed && wish.chain.is_some(),
+            first: true,
+        }
+    }
+
+    pub fn until(&self) -> Duration {
+        self.until
+    }
+}
+
+/// How long a poll is held.
+fn waits<S>(wish: &Poll, shared: &Shared<S>) -> Duration {
+    let most = shared.config.poll_wait;
+    wish.wait.map_or(most, |wait| wait.min(most))
+}
+
+impl<F> Client<F> {
+    /// Whether a poll can go on with it.
+    pub fn polled(&self) -> bool {
+        matches!(self.transport, Transport::Poll(_)) && matches!(self.link, Link::Open)
+    }
+
+    /// Whether one of its polls waits.
+    pub fn poll_waits(&self) -> bool {
+        self.polled() && self.wire.is_some()
+    }
+
+    /// The next poll. One that still waits is answered: its browser has given it up.
+    pub fn poll<S: Sys<Fd = F>>(
+        &mut self,
+        wire: Wire<F>,
+        wish: &Poll,
+        request: &Variables,
+        shared: &mut Shared<S>,
+    ) {
+        if self.wire.is_some() {
+            self.answer_nothing(shared);
+        }
+        self.wire = Some(wire);
+        if let Transport::Poll(chain) = &mut self.transport {
+            chain.until = shared.now + waits(wish, shared);
+            chain.batch = wish.batch;
+        }
+        // What it has not got of the last answer it gets again.
+        if let Some(since) = way::since(request) {
+            self.past.go_behind(since, &shared.history);
+        }
+        if wish.close {
+            self.answer_nothing(shared);
+            self.end(Ending {
+                code: 1000,
+                reason: String::new(),
+                by: By::Client,
+            });
+            self.drop_all(shared);
+            return self.be_gone(shared);
+        }
+        self.catch_up(shared);
+        self.answer_poll(shared);
+    }
+
+    /// Answers the poll that waits, if there is something to say.
+    pub(super) fn answer_poll<S>(&mut self, shared: &mut Shared<S>) {
+        let Transport::Poll(chain) = &mut self.transport else {
+            return;
+        };
+        if self.wire.is_none() || !matches!(self.link, Link::Open) {
+            return;
+        }
+        if chain.batch {
+            if let Some((body, charge)) = batch(&mut self.queue, shared) {
+                let mut fields = self.answer_fields(shared);
+                fields.push(field("Content-Type", "application/json"));
+                let status = (200, http::reason(200).to_owned());
+                let answer = Answer {
+                    status,
+                    fields,
+                    body: body.into_bytes(),
+                };
+                return self.answer(
+                    |wire, now| Farewell::answer(wire, &answer, charge, now),
+                    shared,
+                );
+            }
+        } else if let Some((frame, slot)) = self.queue.take_message() {
+            let mut fields = self.answer_fields(shared);
+            fields.push(match frame.opcode {
+                Opcode::Text => field("Content-Type", "text/plain; charset=utf-8"),
+                Opcode::Binary => field("Content-Type", "application/octet-stream"),
+            });
+            let bound = shared.config.queue;
+            return self.answer(
+                |wire, now| {
+                    let status = (200, http::reason(200));
+                    let head = http::head(wire.style(), status, &fields, Some(frame.len()));
+                    let mut queue = Queue::new(bound);
+                    queue.push_answer(head, None);
+                    queue.push(frame, slot);
+                    Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+                },
+                shared,
+            );
+        }
+        let Transport::Poll(chain) = &self.transport else {
+            return;
+        };
+        if chain.gap || chain.until <= shared.now {
+            self.answer_nothing(shared);
+        }
+    }
+
+    /// 204: nothing has come, ask again.
+    fn answer_nothing<S>(&mut self, shared: &mut Shared<S>) {
+        let answer = Answer::empty(204, self.answer_fields(shared));
+        self.answer(
+            |wire, now| Farewell::answer(wire, &answer, None, now),
+            shared,
+        );
+    }
+
+    /// The poll that waits is told how the connection ended.
+    pub(super) fn answer_close(&mut self, close: &Close) {
+        // What waits before it has no place in one answer. (It is dropped, and counted, by whoever
+        // closes.)
+        let mut fields = self.request.fields.clone();
+        let value = format!("{} {}", close.code, close.reason);
+        fields.push(field(
+            "WS-Close",
+            value.trim_end().replace(['\r', '\n'], " "),
+        ));
+        let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
+        let answer = Answer::empty(410, fields);
+        self.queue.push_answer(answer.to_bytes(style), None);
+    }
+
+    /// What every answer says: who it is, and where in the history.
+    fn answer_fields<S>(&mut self, shared: &Shared<S>) -> Fields {
+        let (id, key) = (self.id, shared.keys.of(self.id));
+        let mut fields = self.request.fields.clone();
+        let Transport::Poll(chain) = &mut self.transport else {
+            return fields;
+        };
+        fields.append(&mut chain.fields);
+        if chain.unnamed && chain.first && !chain.once {
+            let path = &self.request.url;
+            let cookie = format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict");
+            fields.push(field("Set-Cookie", cookie));
+        }
+        chain.first = false;
+        fields.push(field("WS-Id", id.to_string()));
+        fields.push(field("WS-Key", key));
+        if let Some(mark) = self.past.mark(&shared.history) {
+            fields.push(field("WS-Since", mark.to_string()));
+        }
+        if core::mem::take(&mut chain.gap) {
+            fields.push(field("WS-Gap", "1"));
+        }
+        fields
+    }
+
+    fn answer<S>(
+        &mut self,
+        farewell: impl FnOnce(Wire<F>, Duration) -> Farewell<F>,
+        shared: &mut Shared<S>,
+    ) {
+        if let Some(wire) = self.wire.take() {
+            self.partings.push(farewell(wire, shared.now));
+        }
+        if self.queue.is_empty() {
+            self.slowness = Slowness::default();
+        }
+        self.wait_for_poll(shared);
+        let Transport::Poll(chain) = &self.transport else {
+            return;
+        };
+        if chain.once {
+            debug!("{}: one poll only", self.id);
+            self.end(Ending {
+                code: 1000,
+                reason: String::new(),
+                by: By::Client,
+            });
+            self.drop_all(shared);
+            self.be_gone(shared);
+        }
+    }
+
+    /// The browser has gone from the poll that waits; it may come again.
+    pub(super) fn hang_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if let Some(wire) = self.wire.take() {
+            wire.end(&shared.sys, false);
+        }
+        self.wait_for_poll(shared);
+    }
+
+    fn wait_for_poll<S>(&mut self, shared: &Shared<S>) {
+        if let Transport::Poll(chain) = &mut self.transport {
+            chain.until = shared.now + 2 * shared.config.poll_wait;
+        }
+    }
+
+    /// It is late.
+    pub(super) fn expire_poll<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if self.wire.is_some() {
+            return self.answer_poll(shared);
+        }
+        info!("{}: no poll has come", self.id);
+        self.vanish(By::Timeout, shared);
+    }
+}
+
+/// Takes messages out of a queue, as one JSON array: text as a string, binary as an object of
+/// its base64. None: there are none, or there is no memory.
+fn batch<S>(queue: &mut Queue, shared: &Shared<S>) -> Option<(String, Option<Charge>)> {
+    let mut body = String::new();
+    let mut charge: Option<Charge> = None;
+    while let Some(frame) = queue.first_message() {
+        // A control character is the largest: \u0000.
+        let Some(more) = shared.memory.outbound(6 * frame.len() + 16) else {
+            break;
+        };
+        match &mut charge {
+            Some(charge) => charge.absorb(more),
+            None => charge = Some(more),
+        }
+        body.push(if body.is_empty() { '[' } else { ',' });
+        // Infallible on a String; text is UTF-8.
+        let _ = match frame.opcode {
+            Opcode::Text => {
+                let text = core::str::from_utf8(frame.payload()).unwrap_or_default();
+                write!(body, "{}", Text(text))
+            }
+            Opcode::Binary => write!(
+                body,
+                "{{\"binary\":\"{}\"}}",
+                STANDARD.encode(frame.payload())
+            ),
+        };
+        queue.take_message();
+    }
+    body.push(']');
+    charge.map(|charge| (body, Some(charge)))
+}

@@ -1,0 +1,169 @@
+//! What a browser missed while it was away.
+
+use crate::harness::{Daemon, Events, Poller, Ws, read_answer};
+
+const KEPT: &str = "--history 100000";
+
+fn boot(daemon: &Daemon) -> String {
+    daemon.status()["boot"].as_str().expect("text").to_owned()
+}
+
+/// A WebSocket that speaks ws2cgi1, after the word where it is.
+fn marked(daemon: &Daemon, url: &str) -> (Ws, String) {
+    let protocol = [("HTTP_SEC_WEBSOCKET_PROTOCOL", "ws2cgi1")];
+    let mut ws = daemon.connect_with(url, &protocol);
+    assert_eq!(ws.answer.field("sec-websocket-protocol"), Some("ws2cgi1"));
+    let at = ws.text();
+    let mark = at.strip_prefix("at ").unwrap_or_else(|| panic!("{at}"));
+    (ws, mark.to_owned())
+}
+
+#[test]
+fn a_stream_goes_on_where_it_was() {
+    let daemon = Daemon::with(KEPT);
+    let url = "/act?via=sse&open=head WS-Join: @a";
+    let mut events = Events::open(daemon.get(url, &[]));
+    daemon.outbox("text @a 1\ntext @b not for it\ntext @a 2");
+    assert_eq!(events.text(), "1");
+    let last = events.last.clone();
+    drop(events);
+    daemon.outbox("text @a 3\ntext /act 4");
+    daemon.status_until("/outbox/lines", 5);
+    let mut events = Events::open(daemon.get(url, &[("HTTP_LAST_EVENT_ID", &last)]));
+    daemon.outbox("text @a 5");
+    for text in ["2", "3", "4", "5"] {
+        assert_eq!(events.text(), text);
+    }
+    assert_eq!(events.last, format!("{}-6", boot(&daemon)));
+}
+
+#[test]
+fn cut_before_the_first_message_it_knows_where_it_was() {
+    let daemon = Daemon::with(KEPT);
+    daemon.outbox("text @a before");
+    daemon.status_until("/outbox/lines", 1);
+    let url = "/act?via=sse&open=head WS-Join: @a";
+    let events = Events::open(daemon.get(url, &[]));
+    let last = events.last.clone();
+    assert_eq!(last, format!("{}-1", boot(&daemon)));
+    drop(events);
+    daemon.outbox("text @a missed");
+    daemon.status_until("/outbox/lines", 2);
+    let mut events = Events::open(daemon.get(&format!("{url}&since={last}"), &[]));
+    assert_eq!(events.text(), "missed");
+}
+
+#[test]
+fn a_poll_whose_answer_was_lost_gets_it_again() {
+    let daemon = Daemon::with(KEPT);
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    daemon.outbox("text @a 1\ntext @a 2");
+    let before = page.clone();
+    assert_eq!(page.text(&daemon), "1");
+    page = before;
+    for text in ["1", "2"] {
+        assert_eq!(page.text(&daemon), text);
+    }
+    daemon.outbox("text @a 3");
+    assert_eq!(page.text(&daemon), "3");
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
+}
+
+#[test]
+fn a_websocket_has_marks_by_its_subprotocol() {
+    let daemon = Daemon::with(KEPT);
+    let boot = boot(&daemon);
+    let url = "/act?open=head WS-Join: @a";
+    let (mut ws, mark) = marked(&daemon, url);
+    assert_eq!(mark, format!("{boot}-0"));
+    daemon.outbox("text @a 1");
+    assert_eq!(ws.text(), format!("{boot}-1\n1"));
+    // What is for it alone has no mark.
+    assert_eq!(ws.ask("head X: y;out you"), "\nyou");
+    drop(ws);
+    daemon.outbox("text @a 2\nbinary @a AAE=");
+    daemon.status_until("/outbox/lines", 3);
+    let (mut ws, mark) = marked(&daemon, &format!("{url}&since={boot}-1"));
+    assert_eq!(mark, format!("{boot}-1"));
+    assert_eq!(ws.text(), format!("{boot}-2\n2"));
+    assert_eq!(
+        ws.binary(),
+        [format!("{boot}-3\n").as_bytes(), &[0, 1]].concat()
+    );
+}
+
+#[test]
+fn whoever_asks_for_what_is_gone_is_told() {
+    let daemon = Daemon::with("--history 2000");
+    let boot = boot(&daemon);
+    daemon.outbox(
+        (1..=50)
+            .map(|i| format!("text /act {i}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
+    daemon.status_until("/history/next", 51);
+    let foreign = "aaaaaaaaaaaaa-7";
+    for since in [
+        &format!("{boot}-3"),
+        foreign,
+        "rubbish",
+        &format!("{boot}-99"),
+    ] {
+        let mut events = Events::open(daemon.get(&format!("/act?via=sse&since={since}"), &[]));
+        let gap = events.next().expect("an event");
+        assert_eq!(gap.name, "gap");
+        let first: u32 = events.text().parse().expect("a number");
+        assert!(first > 3 && first < 50, "{first}");
+        for i in first + 1..=50 {
+            assert_eq!(events.text(), i.to_string());
+        }
+        let mut page = Poller::new(&format!("/act?via=poll&since={since}"));
+        let answer = page.poll(&daemon, "");
+        assert_eq!(answer.field("ws-gap"), Some("1"), "{answer:?}");
+        let (mut ws, _) = marked(&daemon, &format!("/act?since={since}"));
+        assert_eq!(ws.text(), "gap");
+        assert!(ws.text().ends_with(&format!("\n{first}")));
+    }
+}
+
+#[test]
+fn without_a_history_what_is_missed_is_told_too() {
+    let daemon = Daemon::start();
+    let mut events = Events::open(daemon.get("/act?via=sse&since=aaaaaaaaaaaaa-7", &[]));
+    assert_eq!(events.next().expect("an event").name, "gap");
+    let answer = read_answer(&mut daemon.get("/act?via=poll&since=aaaaaaaaaaaaa-7", &[]));
+    assert_eq!((answer.status, answer.field("ws-gap")), (204, Some("1")));
+    assert_eq!(answer.field("ws-since"), None);
+}
+
+#[test]
+fn a_slow_stream_reads_on_later_and_nobody_waits_for_it() {
+    let daemon = Daemon::with("--history 1000000 --queue 2000 --slow-timeout 1 --ping 0");
+    let mut slow = Events::open(daemon.get_by_pipe("/act?via=sse&open=head WS-Join: @a", &[]));
+    let mut fast = daemon.connect("/act?open=head WS-Join: @a");
+    let text = "x".repeat(1000);
+    for i in 0..300 {
+        daemon.outbox(format!("text @a {i} {text}"));
+        assert_eq!(fast.text(), format!("{i} {text}"));
+    }
+    for i in 0..300 {
+        assert_eq!(slow.text(), format!("{i} {text}"));
+    }
+    daemon.outbox("text @a live again");
+    assert_eq!(slow.text(), "live again");
+}
+
+#[test]
+fn numbers_go_on_whoever_is_there() {
+    let daemon = Daemon::with(KEPT);
+    daemon.outbox("text @nobody 1\ntext @all 2\nclose @all\njoin @all @x");
+    daemon.status_until("/history/next", 3);
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @nobody");
+    page.since = format!("{}-0", boot(&daemon));
+    assert_eq!(
+        (page.text(&daemon), page.text(&daemon)),
+        ("1".to_owned(), "2".to_owned())
+    );
+}

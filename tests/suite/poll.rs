@@ -1,0 +1,206 @@
+//! Long polls.
+
+use crate::harness::{Answer, Daemon, Poller, read_answer};
+
+const POLL: &str = "/act?via=poll";
+
+#[test]
+fn a_chain_of_polls_is_one_connection() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
+    daemon.outbox("text @a one\ntext @a two\nbinary @a AP8=");
+    for text in ["one", "two"] {
+        let answer = page.poll(&daemon, "");
+        assert_eq!((answer.status, answer.body.as_str()), (200, text));
+        assert_eq!(
+            answer.field("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert_eq!(answer.field("cache-control"), Some("no-store"));
+    }
+    let bytes = page.poll(&daemon, "");
+    assert_eq!(
+        bytes.field("content-type"),
+        Some("application/octet-stream")
+    );
+    assert_eq!(bytes.field("content-length"), Some("2"));
+    // One that waits is answered as soon as there is something.
+    let mut waiting = page.ask(&daemon, "");
+    daemon.outbox(format!("text {} three", page.id));
+    assert_eq!(read_answer(&mut waiting).body, "three");
+    let opened = daemon.events();
+    assert_eq!(
+        opened
+            .iter()
+            .filter(|line| line.starts_with("open"))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn all_that_waits_comes_as_one_array() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    daemon.outbox("text @all a\"b\nbinary @all AP8=\ntext64 @all AQo=");
+    daemon.status_until("/outbox/lines", 3);
+    let answer = page.poll(&daemon, "&batch=1");
+    assert_eq!(answer.field("content-type"), Some("application/json"));
+    assert_eq!(answer.body, r#"["a\"b",{"binary":"AP8="},"\u0001\u000a"]"#);
+}
+
+#[test]
+fn an_old_page_keeps_its_connection_by_a_cookie() {
+    let daemon = Daemon::with("--poll-wait 1");
+    let poll = |cookie: &str| read_answer(&mut daemon.get("/act", &[("HTTP_COOKIE", cookie)]));
+    let first = poll("");
+    assert_eq!(first.status, 204);
+    let set = first.field("set-cookie").expect("a cookie").to_owned();
+    assert!(
+        set.ends_with("; Path=/cgi-bin/nph-ws/act; HttpOnly; SameSite=Strict"),
+        "{set}"
+    );
+    let cookie = set.split(';').next().expect("a value").to_owned();
+    daemon.outbox("text @all while away");
+    let second = poll(&format!("theirs=1; {cookie}"));
+    assert_eq!((second.status, second.body.as_str()), (200, "while away"));
+    assert_eq!(second.field("set-cookie"), None);
+    // Another window of the browser, while this one waits: a connection of its own, which ends
+    // with its answer.
+    let mut waiting = daemon.get("/act", &[("HTTP_COOKIE", &cookie)]);
+    let other = poll(&cookie);
+    assert_eq!((other.status, other.field("set-cookie")), (204, None));
+    daemon.event(&format!(
+        "close {} 0 1000 client",
+        other.field("ws-id").expect("an id")
+    ));
+    assert_eq!(read_answer(&mut waiting).status, 204);
+    let opens = daemon.events();
+    assert_eq!(
+        opens.iter().filter(|line| line.starts_with("open")).count(),
+        2
+    );
+    // One that is no key of ours begins anew.
+    let forged = format!("{}x", cookie);
+    assert!(poll(&forged).field("set-cookie").is_some());
+}
+
+#[test]
+fn it_ends_when_no_poll_comes() {
+    let daemon = Daemon::with("--poll-wait 1");
+    let mut page = Poller::new(POLL);
+    assert_eq!(page.poll(&daemon, "").status, 204);
+    daemon.event(&format!("close {} 0 1006 timeout", page.id));
+    daemon.until_gone(&page.id);
+    let gone = page.poll(&daemon, "");
+    assert_eq!(
+        (gone.status, gone.body.as_str()),
+        (410, "410: no such connection (any more)\n")
+    );
+}
+
+#[test]
+fn only_its_key_opens_it() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let with = |id: &str, key: &str| {
+        let url = format!("{POLL}&id={id}&key={key}");
+        read_answer(&mut daemon.get(&url, &[])).status
+    };
+    assert_eq!(with(&page.id, "wrong"), 410);
+    assert_eq!(with(&page.id, ""), 410);
+    assert_eq!(with("nobody", &page.key), 400);
+    let elsewhere = format!("/act2?via=poll&id={}&key={}", page.id, page.key);
+    assert_eq!(read_answer(&mut daemon.get(&elsewhere, &[])).status, 410);
+    // A WebSocket's is told to nobody.
+    let id = daemon.connect("/act").id();
+    assert_eq!(with(&id, &page.key), 410);
+}
+
+#[test]
+fn a_close_is_told_to_the_poll_that_waits() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.outbox(format!("close {} 4001 enough", page.id));
+    let answer = read_answer(&mut waiting);
+    assert_eq!(
+        (answer.status, answer.field("ws-close")),
+        (410, Some("4001 enough"))
+    );
+    daemon.event(&format!("close {} 0 4001 server enough", page.id));
+}
+
+#[test]
+fn a_page_can_say_goodbye() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    assert_eq!(page.poll(&daemon, "&close=1").status, 204);
+    daemon.event(&format!("close {} 0 1000 client", page.id));
+}
+
+#[test]
+fn a_second_poll_answers_the_first() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let mut first = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    let mut second = page.ask(&daemon, "");
+    assert_eq!(read_answer(&mut first).status, 204);
+    daemon.outbox("text @all to the second");
+    assert_eq!(read_answer(&mut second).body, "to the second");
+}
+
+#[test]
+fn a_browser_that_goes_between_loses_nothing_but_what_is_on_the_way() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    drop(page.ask(&daemon, ""));
+    daemon.outbox("text @all first");
+    // What goes to a socket whose other end has gone is lost: that is what the history is for.
+    let answer = page.poll(&daemon, "&wait=0");
+    assert!([200, 204].contains(&answer.status));
+    daemon.outbox("text @all second");
+    let texts = [answer.body, page.text(&daemon)];
+    assert!(texts.contains(&"second".to_owned()) || page.text(&daemon) == "second");
+}
+
+#[test]
+fn over_a_pipe_it_ends_with_its_answer() {
+    let daemon = Daemon::start();
+    let open = "/act?via=poll&open=box text @all hi";
+    let answer: Answer = read_answer(&mut daemon.get_by_pipe(open, &[]));
+    // The line was for those who are there already, or came after the open event.
+    assert!([200, 204].contains(&answer.status));
+}
+
+#[test]
+fn a_refusal_is_the_answer() {
+    let daemon = Daemon::start();
+    let answer = read_answer(&mut daemon.get("/act?open=out Status: 401\\n\\nlog in", &[]));
+    assert_eq!((answer.status, answer.body.as_str()), (401, "log in"));
+}
+
+#[test]
+fn shutdown_answers_those_who_wait() {
+    let mut daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.signal("TERM");
+    let answer = read_answer(&mut waiting);
+    assert_eq!(
+        (answer.status, answer.field("ws-close")),
+        (410, Some("1001 going away"))
+    );
+    assert_eq!(daemon.wait().code(), Some(0));
+}

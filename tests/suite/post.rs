@@ -1,0 +1,225 @@
+//! Messages that come up by POST.
+
+use crate::harness::{Daemon, Events, Poller};
+use std::io::Write;
+
+#[test]
+fn a_connections_message_is_answered_with_its_reply() {
+    let daemon = Daemon::start();
+    let mut events = Events::open(daemon.get("/act?via=sse&open=head WS-Join: @a", &[]));
+    let url = format!("/act?{}", events.query());
+    let answer = daemon.post(&url, "head Content-Type: text/x;out hello");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+    assert_eq!(answer.field("content-type"), Some("text/x"));
+    // None: 204. To a room: that is where it goes.
+    assert_eq!(daemon.post(&url, "").status, 204);
+    let answer = daemon.post(&url, "head WS-To: @a;out to all");
+    assert_eq!((answer.status, events.text().as_str()), (204, "to all"));
+    let env = daemon.post(&url, "env").body;
+    for line in [
+        "WS_EVENT=message",
+        "WS_TRANSPORT=sse",
+        "WS_ROOMS=@a",
+        &format!("WS_ID={}", events.id),
+        "REQUEST_METHOD=POST",
+        "CONTENT_LENGTH=3",
+    ] {
+        assert!(env.lines().any(|l| l == line), "{line} in {env}");
+    }
+    // State and rooms are the connection's.
+    daemon.post(&url, "head WS-State: s;out x");
+    assert!(daemon.post(&url, "env").body.contains("WS_STATE=s\n"));
+    assert!(
+        daemon
+            .events()
+            .iter()
+            .filter(|l| l.starts_with("open"))
+            .count()
+            == 1
+    );
+}
+
+#[test]
+fn they_are_in_order_with_one_another() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    let url = format!("/act?id={}&key={}", page.id, page.key);
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let (daemon, url) = (&daemon, &url);
+            scope.spawn(move || {
+                let answer = daemon.post(url, &format!("sleep 10;out x\n\nreply {i}"));
+                assert!(answer.status == 200 || answer.status == 502, "{answer:?}");
+            });
+        }
+    });
+    let mut daemon = daemon;
+    daemon.quiet();
+    // One at a time: no event begins before the one before it is done.
+    let lines = daemon.events();
+    let messages: Vec<_> = lines.iter().filter(|l| l.contains("message")).collect();
+    assert_eq!(messages.len(), 16);
+    for pair in messages.chunks(2) {
+        assert!(pair[0].starts_with("message") && pair[1].starts_with("done message"));
+    }
+}
+
+#[test]
+fn one_on_its_own_is_an_event_whose_reply_is_the_answer() {
+    let daemon = Daemon::start();
+    let answer = daemon.post(
+        "/act/rest?x=1",
+        "out Status: 201 Made\\nX-A: b\\nContent-Type: text/html\\n\\nmade",
+    );
+    assert_eq!((answer.status, answer.body.as_str()), (201, "made"));
+    assert_eq!(answer.field("x-a"), Some("b"));
+    assert_eq!(answer.field("content-type"), Some("text/html"));
+    let env = daemon.post("/act/rest?x=1", "env").body;
+    for line in [
+        "WS_EVENT=message",
+        "WS_TRANSPORT=post",
+        "WS_ROUTE=/act/rest",
+        "PATH_INFO=/rest",
+        "QUERY_STRING=x=1",
+        "SCRIPT_NAME=/cgi-bin/ws-post/act",
+    ] {
+        assert!(env.lines().any(|l| l == line), "{line} in {env}");
+    }
+    assert!(
+        daemon
+            .events()
+            .iter()
+            .all(|l| !l.starts_with("open") && !l.starts_with("close"))
+    );
+    daemon.until_empty();
+}
+
+#[test]
+fn a_program_that_fails_is_502_and_one_that_hangs_504() {
+    let mut daemon = Daemon::with("--event-timeout 2 --slow-timeout 1");
+    assert_eq!(daemon.post("/act", "exit 3").status, 502);
+    assert_eq!(daemon.post("/act", "hang").status, 504);
+    daemon.expect("message event failed");
+}
+
+#[test]
+fn what_is_wrong_has_its_status() {
+    let daemon = Daemon::with("--max-message 100");
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let post = |url: &str, more: &[(&str, &str)], body: &[u8]| {
+        daemon.post_by("ws-post", url, more, body).status
+    };
+    assert_eq!(post("/act", &[("CONTENT_LENGTH", "")], b""), 411);
+    assert_eq!(post("/act", &[], &[b'x'; 101]), 413);
+    assert_eq!(post("/act", &[("CONTENT_LENGTH", "9")], b"short"), 400);
+    assert_eq!(post("/act", &[], b"\xff"), 400);
+    assert_eq!(post("/none", &[], b"x"), 404);
+    assert_eq!(
+        post(&format!("/act?id={}&key=no", events.id), &[], b"x"),
+        410
+    );
+    assert_eq!(post(&format!("/act?id={}", events.id), &[], b"x"), 400);
+    let binary = [("CONTENT_TYPE", "application/octet-stream")];
+    let answer = daemon.post_by("ws-post", "/act", &binary, b"head X: y;out \xff");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_name_of_its_own_reaches_that_route_alone() {
+    let daemon = Daemon::start();
+    let answer = daemon.post_by("post-act", "/room", &[], b"env");
+    assert!(answer.body.contains("WS_ROUTE=/act/room\n"), "{answer:?}");
+    assert!(answer.body.contains("SCRIPT_NAME=/cgi-bin/post-act\n"));
+    assert_eq!(
+        daemon.post_by("post-act", "/../act2", &[], b"env").status,
+        404
+    );
+}
+
+#[test]
+fn a_body_in_a_file_is_read() {
+    let daemon = Daemon::start();
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(b"env").expect("write");
+    use std::io::Seek;
+    file.rewind().expect("rewind");
+    let variables = [
+        ("REQUEST_METHOD", "POST"),
+        ("PATH_INFO", "/act"),
+        ("CONTENT_LENGTH", "3"),
+        ("HTTP_UPGRADE", ""),
+        ("HTTP_SEC_WEBSOCKET_KEY", ""),
+    ];
+    let output = daemon
+        .nph("ws-post", &variables)
+        .stdin(file)
+        .output()
+        .expect("run");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        text.starts_with("Status: 200 OK\r\n") && text.contains("WS_TRANSPORT=post\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_page_of_another_origin_is_told_before() {
+    let daemon = Daemon::with("--origin http://friend.test");
+    let asks = [
+        ("REQUEST_METHOD", "OPTIONS"),
+        ("HTTP_ORIGIN", "http://friend.test"),
+    ];
+    let answer = daemon.post_by("ws-post", "/act", &asks, b"");
+    assert_eq!(answer.status, 204);
+    assert_eq!(
+        answer.field("access-control-allow-methods"),
+        Some("GET, POST")
+    );
+    assert_eq!(
+        answer.field("access-control-allow-origin"),
+        Some("http://friend.test")
+    );
+}
+
+#[test]
+fn a_post_that_came_before_the_end_is_run_before_the_close() {
+    let daemon = Daemon::start();
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let url = format!("/act?{}", events.query());
+    let id = events.id.clone();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| daemon.post(&url, "until go;out x\n\nfirst"));
+        daemon.event(&format!("message {id}"));
+        let second = scope.spawn(|| daemon.post(&url, "head X: y;out second"));
+        daemon.status_until("/connections/0/route", "/act");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        drop(events);
+        std::fs::write(daemon.path("handlers/go"), "").expect("write");
+        first.join().expect("first");
+        let second = second.join().expect("second");
+        assert_eq!(second.body, "second");
+    });
+    daemon.until_gone(&id);
+    let last = daemon.events().pop().expect("events");
+    assert_eq!(last, format!("done close {id}"));
+    let mut daemon = daemon;
+    daemon.quiet();
+    assert_eq!(daemon.post(&url, "x").status, 410);
+}
+
+#[test]
+fn those_who_are_connected_can_send_where_nobody_else_may_come() {
+    let daemon = Daemon::with("--max-connections 2");
+    let first = Events::open(daemon.get("/act?via=sse", &[]));
+    let mut second = Poller::new("/act?via=poll");
+    second.poll(&daemon, "&wait=0");
+    let refused = crate::harness::read_answer(&mut daemon.get("/act?via=sse", &[]));
+    assert_eq!(refused.status, 503);
+    assert_eq!(daemon.post("/act", "head X: y;out x").status, 503);
+    let second = format!("id={}&key={}", second.id, second.key);
+    for query in [first.query(), second] {
+        let answer = daemon.post(&format!("/act?{query}"), "head X: y;out through");
+        assert_eq!(answer.body, "through");
+    }
+}
