@@ -108,7 +108,7 @@ fn neighbours_of_the_corpora_hold() {
             .iter()
             .map(|name| std::fs::read(folder.join(name)).expect("an input"))
             .collect();
-        for _ in 0..2000 {
+        for _ in 0..1000 {
             let mut input = corpus[random(corpus.len())].clone();
             for _ in 0..1 + random(3) {
                 let (at, other) = (random(input.len()), &corpus[random(corpus.len())]);

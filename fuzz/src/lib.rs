@@ -2,6 +2,7 @@
 //! not hold. `fuzz_targets` runs them under libFuzzer; `replay.rs` runs them on the committed
 //! corpora, as a test of the main package.
 
+pub mod forms;
 pub mod forwarded;
 pub mod frames;
 pub mod handoff;
@@ -17,7 +18,8 @@ pub mod target;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets: each has its folder in `corpus` and its program in `fuzz_targets`.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
+    ("forms", forms::run),
     ("forwarded", forwarded::run),
     ("frames", frames::run),
     ("handoff", handoff::run),
