@@ -171,3 +171,26 @@ pub fn reason(status: u16) -> &'static str {
         _ => "Refused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_answers_have_no_body() {
+        for (status, length, body) in [
+            (200, "Content-Length: 2\r\n", "no"),
+            (204, "", ""),
+            (304, "", ""),
+        ] {
+            let answer = Answer {
+                status: (status, "x".to_owned()),
+                fields: Vec::new(),
+                body: b"no".to_vec(),
+            };
+            let expected =
+                format!("HTTP/1.1 {status} x\r\n{length}Connection: close\r\n\r\n{body}");
+            assert_eq!(answer.to_bytes(Style::Http), expected.as_bytes());
+        }
+    }
+}

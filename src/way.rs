@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_post_is_digits() {
+        let of = |length: &str| {
+            let vars = vars(&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)]);
+            match Way::of(&vars) {
+                Ok(Way::Post(post)) => Ok(post.length),
+                Ok(other) => panic!("{other:?}"),
+                Err(refusal) => Err(refusal.status),
+            }
+        };
+        assert_eq!((of("0"), of("007")), (Ok(0), Ok(7)));
+        assert_eq!(of(""), Err(411));
+        for bad in ["+5", "-5", " 5", "5, 5", "0x5", "99999999999999999999999"] {
+            assert_eq!(of(bad), Err(400), "{bad}");
+        }
+    }
+
+    #[test]
     fn ways() {
         let id = Id {
             boot: Boot(3),
