@@ -2,6 +2,7 @@
 # make test   what CI runs
 # make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
 # make audit  licences, sources and known faults of the crates, by cargo-deny
+# make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
 #             ON=c (by way of C), ON=nommu, or several; SEED=…
@@ -26,8 +27,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test faults audit test-native-cross test-portable test-bfin test-nommu bench bench-cross
-.PHONY: soak build size clean native
+.PHONY: run test faults fuzz audit test-native-cross test-portable test-bfin test-nommu bench
+.PHONY: bench-cross soak build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -71,6 +72,13 @@ test-nommu:
 	@tests/install nommu
 	@tests/nommu/build $(BUILD)/nommu
 	$(CARGO) test --quiet --test nommu -- --nocapture --test-threads 2
+
+# FUZZ: these targets only; JOBS: so many at once.
+SECONDS := 60
+JOBS    := 1
+fuzz:
+	@tests/install fuzz
+	@JOBS=$(JOBS) fuzz/run $(SECONDS) $(FUZZ)
 
 bench:
 	@tests/install run

@@ -157,9 +157,11 @@ fn length(vars: &Variables) -> Result<usize, Refusal> {
             "length",
             "411: Content-Length is missing",
         )),
-        text => text
-            .parse()
-            .map_err(|_| Refusal::new(400, "length", "400: Content-Length is no number")),
+        // Digits alone (RFC 9110 §8.6): a sign would do for parse.
+        text => Some(text)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Refusal::new(400, "length", "400: Content-Length is no number")),
     }
 }
 
@@ -207,6 +209,23 @@ mod tests {
             vars.set(name, value);
         }
         vars
+    }
+
+    #[test]
+    fn the_length_of_a_post_is_digits() {
+        let of = |length: &str| {
+            let vars = vars(&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)]);
+            match Way::of(&vars) {
+                Ok(Way::Post(post)) => Ok(post.length),
+                Ok(other) => panic!("{other:?}"),
+                Err(refusal) => Err(refusal.status),
+            }
+        };
+        assert_eq!((of("0"), of("007")), (Ok(0), Ok(7)));
+        assert_eq!(of(""), Err(411));
+        for bad in ["+5", "-5", " 5", "5, 5", "0x5", "99999999999999999999999"] {
+            assert_eq!(of(bad), Err(400), "{bad}");
+        }
     }
 
     #[test]

@@ -121,17 +121,6 @@ fn ws_close_closes_with_its_code_and_reason() {
 }
 
 #[test]
-fn a_close_code_that_may_not_be_sent_fails_the_reply() {
-    let mut daemon = Daemon::start();
-    let mut ws = daemon.connect("/act");
-    for code in ["999", "1005", "1006", "1015", "5000", "bye"] {
-        ws.send(&format!("head WS-Close: {code} x"));
-        daemon.expect(&format!("no close code that may be sent: '{code}'"));
-        ws.works();
-    }
-}
-
-#[test]
 fn a_failed_status_honours_only_the_close() {
     let mut daemon = Daemon::start();
     let mut ws = daemon.connect("/act");

@@ -5,6 +5,7 @@ mod browser;
 mod daemon;
 mod demo;
 mod disk;
+mod frames;
 mod http;
 mod probe;
 mod processes;
@@ -22,6 +23,9 @@ pub use browser::Browser;
 pub use daemon::{Daemon, Start};
 pub use demo::Demo;
 pub use disk::Disk;
+pub use frames::{
+    BINARY, CLOSE, FIN, PING, PONG, TEXT, close_payload, frames, masked, masked_by, plain,
+};
 pub use http::{Answer, read_answer};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
@@ -33,7 +37,7 @@ pub use sockets::{request, tcp_pair};
 pub use stream::{Event, Events};
 pub use waiting::wait_for;
 pub use ways::Poller;
-pub use ws::{KEY, Ws, masked, plain};
+pub use ws::{KEY, Ws};
 
 use std::time::Duration;
 
