@@ -80,6 +80,10 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         .to_string_lossy()
         .into_owned();
     let mut args: Vec<_> = args.collect();
+    if applet(&called_as).is_none() && stands_in(&called_as, &env) {
+        // argv is not read here either.
+        return hand_over(&mut sys, file_name(&called_as), &called_as, &env);
+    }
     if applet(&called_as).is_none() {
         // `ws2cgi NAME ...`; its options begin with a dash.
         let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
@@ -98,31 +102,51 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         Some("ws-send") => send::run(&sys, &called_as, args, &env),
         // From here on argv is not read: boa makes it of the query.
         Some("ws-push") => push::run(&sys, &called_as, &env),
-        Some(post) if !post.starts_with("nph-") => post::run(&mut sys, post, &called_as, &env),
-        Some(nph) => nph::run(&mut sys, nph, &called_as, &env),
+        Some(nph) if nph.starts_with("nph-") => nph::run(&mut sys, nph, &called_as, &env),
+        Some(other) => hand_over(&mut sys, other, &called_as, &env),
         None => daemon(sys, args, &env),
     }
 }
 
+/// An ordinary CGI program, whose output the web server parses.
+fn hand_over<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environment) -> u8 {
+    match variable(env, "REQUEST_METHOD") {
+        Some("GET") => nph::run(sys, program, called_as, env),
+        _ => post::run(sys, program, called_as, env),
+    }
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// The small program of a name or path, if it is one.
 fn applet(called_as: &str) -> Option<&str> {
-    let name = called_as.rsplit('/').next().unwrap_or_default();
+    let name = file_name(called_as);
     let fixed = ["ws-send", "ws-push", "ws-post"].contains(&name);
     (fixed || name.starts_with("nph-") || name.starts_with("post-")).then_some(name)
 }
 
+/// Whether a web server runs us by a name that says nothing: that of a program whose place we
+/// have taken. (A program of ours has WS_EVENT, and may run any copy of ws2cgi.)
+fn stands_in(called_as: &str, env: &Environment) -> bool {
+    let request = |name| variable(env, name).is_some();
+    file_name(called_as) != "ws2cgi" && request("GATEWAY_INTERFACE") && !request("WS_EVENT")
+}
+
+fn variable<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
+    let found = env.iter().find(|(n, _)| n == name);
+    found.and_then(|(_, value)| value.to_str())
+}
+
 fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
-    let variable = |name: &str| {
-        env.iter()
-            .find(|(n, _)| n == name)
-            .and_then(|(_, v)| v.to_str())
-    };
     let complain = |why: &str| S::log(format!("ws2cgi: {why}\n").as_bytes());
     let say = |text| match print(&sys, text) {
         Ok(()) => 0,
         Err(_) => 111,
     };
-    if variable("GATEWAY_INTERFACE").is_some() {
+    if variable(env, "GATEWAY_INTERFACE").is_some() {
         complain("the daemon is no CGI program; link it as nph-ws and let the web server run that");
         return 100;
     }
@@ -135,7 +159,7 @@ fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
             return 100;
         }
     };
-    logging::init::<S>(variable("RUST_LOG"));
+    logging::init::<S>(variable(env, "RUST_LOG"));
     match server::serve(sys, config) {
         Ok(()) => 0,
         Err(why) => {

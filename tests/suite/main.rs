@@ -27,6 +27,7 @@ mod nginx;
 mod nph;
 mod opening;
 mod order;
+mod ordinary;
 mod outbox;
 mod packages;
 mod patience;

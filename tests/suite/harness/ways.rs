@@ -96,7 +96,14 @@ pub struct Events {
 
 impl Events {
     /// Reads the head and the first event.
-    pub fn open(mut stream: impl Read + 'static) -> Events {
+    pub fn open(stream: impl Read + 'static) -> Events {
+        let events = Events::parsed(stream);
+        assert_eq!(events.answer.field("connection"), Some("close"));
+        events
+    }
+
+    /// The same where a web server has made the head.
+    pub fn parsed(mut stream: impl Read + 'static) -> Events {
         let answer = head(&mut stream);
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.field("content-type"), Some("text/event-stream"));
@@ -125,13 +132,8 @@ impl Events {
     pub fn next(&mut self) -> Option<Event> {
         let (mut event, mut data) = (Event::default(), Vec::new());
         loop {
-            let mut line = String::new();
-            let count = self.lines.read_line(&mut line).expect("read an event");
-            if count == 0 {
-                return None;
-            }
-            let line = line.strip_suffix('\n').expect("a whole line");
-            match line.split_once(": ").unwrap_or((line, "")) {
+            let line = self.line()?;
+            match line.split_once(": ").unwrap_or((&line, "")) {
                 ("", _) if data.is_empty() => {}
                 ("", _) => {
                     event.data = data.join("\n");
@@ -143,10 +145,23 @@ impl Events {
                 ("event", value) => event.name = value.to_owned(),
                 ("id", value) => event.id = value.to_owned(),
                 ("data", value) => data.push(value.to_owned()),
-                (":", _) => self.comments += 1,
+                (":", _) => {}
                 other => panic!("no field of an event: {other:?}"),
             }
         }
+    }
+
+    /// The next line; None: the stream has ended.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("read an event");
+        self.comments += usize::from(line.starts_with(':'));
+        let whole = line.strip_suffix('\n').map(str::to_owned);
+        assert!(
+            whole.is_some() || line.is_empty(),
+            "a part of a line: {line}"
+        );
+        whole
     }
 
     /// The data of the next event, a message.
