@@ -1,5 +1,6 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make compat what works behind which web server: README's table, from running them
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
@@ -22,7 +23,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
+.PHONY: run test compat test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
 .PHONY: clean native
 
 ifdef CROSS_RUST
@@ -41,6 +42,10 @@ test:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
+
+compat:
+	@tests/install test
+	@$(CARGO) test --quiet --test compat
 
 test-native-cross:
 	@tests/install test

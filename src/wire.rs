@@ -210,15 +210,13 @@ impl<F> Farewell<F> {
             }
         }
         match &self.wire {
-            Wire::Socket(fd) => {
+            Wire::Socket(fd) | Wire::Server { fd, .. } => {
                 sys.shutdown(fd, false);
                 self.stage = Stage::Lingering;
                 self.deadline = self.deadline.min(now + LINGER);
             }
             // The web server writes what is in its pipe before it ends the connection.
-            Wire::Server { .. } | Wire::Pipes { .. } | Wire::Writer { .. } => {
-                self.stage = Stage::Over;
-            }
+            Wire::Pipes { .. } | Wire::Writer { .. } => self.stage = Stage::Over,
         }
     }
 }

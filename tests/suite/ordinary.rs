@@ -133,10 +133,18 @@ fn a_web_servers_socket_ends_before_the_browser_goes() {
     assert!(answer.starts_with("Status: 200 OK\r\nContent-Type: text/x\r\n"));
     assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
 
+    // An answer before the body has been read is read all the same.
+    let gone = [("QUERY_STRING", "id=1&key=x"), ("CONTENT_LENGTH", "60000")];
+    let post = [&[("REQUEST_METHOD", "POST")], &gone[..]].concat();
+    answer.clear();
+    let mut refused = ask(&post, &[b'x'; 60000]);
+    refused.read_to_string(&mut answer).expect("read");
+    assert!(answer.starts_with("Status: 400 "), "{answer}");
+    answer.clear();
+
     let mut poll = ask(&[("QUERY_STRING", "via=poll")], b"");
     daemon.status_until("/connections/0/transport", "poll");
     daemon.outbox("text @all to the poll");
-    answer.clear();
     poll.read_to_string(&mut answer).expect("read");
     assert!(answer.ends_with("\r\n\r\nto the poll"), "{answer}");
 

@@ -105,6 +105,11 @@ impl Events {
     /// The same where a web server has made the head.
     pub fn parsed(mut stream: impl Read + 'static) -> Events {
         let answer = head(&mut stream);
+        Events::after(answer, stream)
+    }
+
+    /// The same behind a head, and without what a web server makes of a body.
+    pub fn after(answer: Answer, stream: impl Read + 'static) -> Events {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.field("content-type"), Some("text/event-stream"));
         let mut events = Events {
