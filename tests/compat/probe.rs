@@ -1,8 +1,8 @@
 //! What works behind one web server.
 
 use crate::Front;
-use crate::harness::{Answer, Events, group_members, masked, wait_for};
-use crate::http::{Body, answer, ask, head};
+use crate::harness::{Answer, Body, Events, group_members, masked, read_head, wait_for};
+use crate::http::{answer, ask};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -46,7 +46,7 @@ fn websocket(front: &Front) -> bool {
     stream.set_read_timeout(Some(HELD_BACK)).expect("timeout");
     let frame = masked(0x81, b"head X: y;out hello");
     let mut echo = [0; 7];
-    let accepted = head(&mut stream).is_ok_and(|answer| answer.status == 101);
+    let accepted = read_head(&mut stream).is_ok_and(|answer| answer.status == 101);
     accepted
         && stream.write_all(&frame).is_ok()
         && stream.read_exact(&mut echo).is_ok()
@@ -72,7 +72,7 @@ fn open(front: &Front, version: &str) -> Option<(Events, TcpStream)> {
     let path = format!("{}?via=sse", front.down);
     let mut stream = ask(&front.site(), ("GET", version), &path, &[], b"");
     stream.set_read_timeout(Some(HELD_BACK)).expect("timeout");
-    let answer = head(&mut stream).ok()?;
+    let answer = read_head(&mut stream).ok()?;
     passed_on(&answer, &[]);
     let copy = stream.try_clone().expect("a copy");
     let body = Body::of(&answer, stream);

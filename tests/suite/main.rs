@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod apache;
 mod boa;
 mod board;
 mod browser;
@@ -23,6 +24,7 @@ mod launch;
 mod lighttpd;
 mod limits;
 mod listen;
+mod migrate;
 mod nginx;
 mod nph;
 mod opening;

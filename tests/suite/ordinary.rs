@@ -76,7 +76,7 @@ fn ws_post_takes_a_get_too() {
     let query = ("QUERY_STRING", "via=sse&open=head%20Set-Cookie:%20a=b");
     let get = [&PLAIN[..], &[("PATH_INFO", "/act"), query]].concat();
     let mut get = daemon.nph("ws-post", &get);
-    let mut get = get.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let get = get.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut get = get.spawn().expect("run");
     assert!(get.wait().expect("wait").success());
     let mut start = [0; 8];

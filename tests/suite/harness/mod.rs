@@ -19,7 +19,8 @@ mod ws;
 pub use browser::Browser;
 pub use daemon::{Daemon, Start};
 pub use demo::Demo;
-pub use http::{Answer, read_answer};
+#[allow(unused_imports)] // `make compat` uses Body itself
+pub use http::{Answer, Body, read_answer, read_head};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{built, command, compile, os_words, outcome, run_ok, ws2cgi};

@@ -132,6 +132,7 @@ impl Server {
     // ---- mini-httpd
 
     /// mini-httpd, whose programs lie below its pages.
+    #[allow(dead_code)] // `make compat` has it
     pub fn mini_httpd(daemon: &Daemon) -> Server {
         let www = pages(daemon).join("www");
         symlink("../cgi-bin", www.join("cgi-bin")).expect("link");

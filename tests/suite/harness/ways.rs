@@ -1,6 +1,6 @@
 //! Browsers without a WebSocket: event streams, polls, POSTs.
 
-use super::{Answer, Daemon, PATIENCE, read_answer};
+use super::{Answer, Daemon, PATIENCE, read_answer, read_head};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -104,7 +104,7 @@ impl Events {
 
     /// The same where a web server has made the head.
     pub fn parsed(mut stream: impl Read + 'static) -> Events {
-        let answer = head(&mut stream);
+        let answer = read_head(&mut stream).expect("a head");
         Events::after(answer, stream)
     }
 
@@ -175,17 +175,6 @@ impl Events {
         assert_eq!(event.name, "", "{event:?}");
         event.data
     }
-}
-
-/// Reads the head of an answer alone.
-fn head(stream: &mut impl Read) -> Answer {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(stream.read(&mut byte).expect("read"), 1, "in the head");
-        head.push(byte[0]);
-    }
-    read_answer(&mut &head[..])
 }
 
 /// A page that polls.
