@@ -23,8 +23,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test compat test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test compat test-native-cross test-portable test-bfin test-nommu bench bench-cross
+.PHONY: build size clean native
 
 ifdef CROSS_RUST
 native:

@@ -1,7 +1,8 @@
 //! `board/migrate.md`: its pages and its commands, with the places of a test.
 
 use crate::harness::{
-    Browser, Daemon, Server, children, command, project, read_answer, run_ok, wait_for, ws2cgi,
+    Browser, Daemon, Server, children, command, compile, project, read_answer, run_ok, wait_for,
+    ws2cgi,
 };
 use std::path::Path;
 
@@ -16,6 +17,10 @@ struct Board {
 impl Board {
     /// As it is before.
     fn before() -> Board {
+        // With more warnings than the document asks for.
+        for program in ["cgi-bin/longpoll.c", "cgi-bin/newest.c"] {
+            compile(program);
+        }
         let text = std::fs::read_to_string(project("board/migrate.md")).expect("migrate.md");
         let daemon = Daemon::start();
         // The links that it makes itself.
@@ -61,7 +66,8 @@ impl Board {
             .iter()
             .fold(script, |text, (from, to)| text.replace(from, to));
         let mut shell = command(Path::new("/bin/sh"));
-        shell.args(["-euc", &script]).env("PATH", env!("PATH"));
+        let path = std::env::var("PATH").expect("PATH");
+        shell.args(["-euc", &script]).env("PATH", path);
         let number = self.number.to_string();
         shell
             .env("value", format!("{number}.5"))
