@@ -353,6 +353,7 @@ impl<S: Sys> Server<S> {
         for farewell in &mut self.farewells {
             farewell.step(&shared.sys, &mut shared.scratch[..], shared.now);
             if farewell.over() {
+                shared.counters.bytes_out += farewell.written() as u64;
                 shared.counters.messages_dropped += farewell.unsent() as u64;
             }
         }

@@ -12,6 +12,7 @@ mod records;
 mod server;
 mod site;
 mod sockets;
+mod stream;
 mod waiting;
 mod ways;
 mod ws;
@@ -28,8 +29,9 @@ pub use records::{UPGRADE, record};
 pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
 pub use sockets::{request, tcp_pair};
+pub use stream::{Event, Events};
 pub use waiting::wait_for;
-pub use ways::{Event, Events, Poller};
+pub use ways::Poller;
 pub use ws::{KEY, Ws, masked, plain};
 
 use std::time::Duration;
