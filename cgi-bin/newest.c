@@ -33,12 +33,23 @@ static int join(const char *id, const char *outbox)
     return done;
 }
 
+/* Whether a page that long-polls has line `number` already: last=NUMBER. */
+static int has(const char *query, long number)
+{
+    while (query && *query) {
+        if (strncmp(query, "last=", 5) == 0)
+            return atol(query + 5) == number;
+        query = strchr(query, '&');
+        if (query)
+            query++;
+    }
+    return 0;
+}
+
 int main(void)
 {
     const char *event = getenv("WS_EVENT"), *id = getenv("WS_ID"), *outbox = getenv("WS_OUTBOX");
-    const char *query = getenv("QUERY_STRING");
     char line[128];
-    long last;
     FILE *file;
 
     if (!event || !id || !outbox || strcmp(event, "close") == 0)
@@ -49,9 +60,7 @@ int main(void)
     if (!file || !fgets(line, sizeof line, file))
         return 0; /* no sensor yet: its first line will come to all */
 
-    /* A page that long-polls says which line it has. */
-    if (strcmp(event, "open") == 0 && query && sscanf(query, "last=%ld", &last) == 1 &&
-        last == atol(line))
+    if (strcmp(event, "open") == 0 && has(getenv("QUERY_STRING"), atol(line)))
         return 0;
 
     /* A message's answer goes to whoever sent it anyway; on open that must be said. */

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 /// What has not come by then is held back.
 const HELD_BACK: Duration = Duration::from_secs(10);
-/// A browser that has gone is noticed by a ping, or by the next: the first may still find a web
-/// server that takes it. Pings come every second; the rest is for a busy machine.
+/// A browser that has gone is noticed at once by web servers that look; by others at the third
+/// ping: one is sent into the void, one fails, one finds their end of the pipe closed. Pings come
+/// every second; the rest is for a busy machine.
 const GONE: Duration = Duration::from_secs(10);
 
 /// What is there for that long stays. Less than a poll waits.

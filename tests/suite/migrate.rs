@@ -136,6 +136,46 @@ impl Board {
         }
         processes
     }
+
+    /// Two of one browser, the first of which waits: the second, too, is answered by changes
+    /// only, whatever else its page puts into the query.
+    fn a_second_window(&mut self) {
+        let poll = |last: u32, cookie: &str| {
+            let path = format!("/cgi-bin/longpoll?_=1&last={last}&x=y");
+            let plain = [
+                ("Upgrade", ""),
+                ("Sec-WebSocket-Key", ""),
+                ("Cookie", cookie),
+            ];
+            let fields = [&[("Connection", "close")], &plain[..]].concat();
+            self.lighttpd.upgrade(&path, &fields)
+        };
+        let accepted = || self.daemon.number("/accepted");
+        let first = read_answer(&mut poll(0, ""));
+        assert_eq!(first.body.trim_end(), format!("{0} {0}.5", self.number));
+        let cookie = first.field("set-cookie").expect("a cookie");
+        let cookie = cookie.split(';').next().expect("its value").to_owned();
+        let pipes = || {
+            let mut all = self.daemon.descriptors();
+            all.retain(|descriptor| descriptor.starts_with("pipe:"));
+            all
+        };
+        let before = (accepted(), pipes());
+        let mut waits = poll(self.number, &cookie);
+        wait_for("the first window to wait", || {
+            let new = |pipe| !before.1.contains(pipe);
+            pipes().iter().any(new).then_some(())
+        });
+        let mut second = poll(self.number, &cookie);
+        wait_for("the second window to be let in", || {
+            (accepted() == before.0 + 1).then_some(())
+        });
+        self.change("sensor");
+        for window in [&mut waits, &mut second] {
+            let line = format!("{0} {0}.5", self.number);
+            assert_eq!(read_answer(window).body.trim_end(), line);
+        }
+    }
 }
 
 /// The file that pages take, or, where it is not there, a WebSocket in its place.
@@ -151,9 +191,11 @@ fn no_process_waits_from_the_first_step_on() {
     assert_eq!(board.waiting("sensor-before"), 20);
     board.run("step-1");
     assert_eq!(board.waiting("sensor"), 0);
+    board.a_second_window();
     board.run("step-2");
     board.run("step-3");
     assert_eq!(board.waiting("sensor"), 0);
+    board.a_second_window();
     board.run("back-1");
     assert_eq!(board.waiting("sensor"), 20);
 }
