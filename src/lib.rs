@@ -80,11 +80,11 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         .to_string_lossy()
         .into_owned();
     let mut args: Vec<_> = args.collect();
-    if applet(&called_as).is_none() && stands_in(&called_as, &env) {
-        // argv is not read here either.
-        return hand_over(&mut sys, file_name(&called_as), &called_as, &env);
-    }
     if applet(&called_as).is_none() {
+        if stands_in(&called_as, &env) {
+            // Before argv is read: boa makes it of the query.
+            return hand_over(&mut sys, file_name(&called_as), &called_as, &env);
+        }
         // `ws2cgi NAME ...`; its options begin with a dash.
         let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
         if let Some(name) = first.filter(|name| applet(name).is_some()) {
@@ -100,7 +100,7 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
     }
     match applet(&called_as) {
         Some("ws-send") => send::run(&sys, &called_as, args, &env),
-        // From here on argv is not read: boa makes it of the query.
+        // Nor do these read it.
         Some("ws-push") => push::run(&sys, &called_as, &env),
         Some(nph) if nph.starts_with("nph-") => nph::run(&mut sys, nph, &called_as, &env),
         Some(other) => hand_over(&mut sys, other, &called_as, &env),

@@ -34,7 +34,9 @@ pub fn of_handoff(program: &str, path_info: &[u8]) -> Option<String> {
     }
     let route = match named(program) {
         None => path_info.to_owned(),
-        Some(name) => format!("/{name}{path_info}"),
+        // One segment: whoever sends it may be anyone.
+        Some(name) if segment(name) => format!("/{name}{path_info}"),
+        Some(_) => return None,
     };
     valid(&route).then_some(route)
 }
@@ -91,6 +93,7 @@ mod tests {
             ("nph-", b""),
             ("nph-..", b""),
             ("post-", b""),
+            ("nph-chat/room", b""),
             (".hidden", b""),
             ("", b"/chat"),
         ] {
