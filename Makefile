@@ -3,6 +3,7 @@
 # make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
 # make audit  licences, sources and known faults of the crates, by cargo-deny
 # make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
+# make compat what works behind which web server: README's table, from running them
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
 #             ON=c (by way of C), ON=nommu, or several; SEED=…
@@ -28,7 +29,7 @@ BUILD  := target
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
 .PHONY: run test faults fuzz audit test-native-cross test-portable test-bfin test-nommu bench
-.PHONY: bench-cross soak build size clean native
+.PHONY: bench-cross soak build size clean native compat
 
 ifdef CROSS_RUST
 native:
@@ -55,6 +56,10 @@ faults:
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-deny
 	$(CARGO) deny check
+
+compat:
+	@tests/install test
+	@$(CARGO) test --quiet --test compat
 
 test-native-cross:
 	@tests/install test

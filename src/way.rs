@@ -152,6 +152,8 @@ fn cookie(vars: &Variables) -> Option<(Id, String)> {
 
 fn length(vars: &Variables) -> Result<usize, Refusal> {
     match vars.text("CONTENT_LENGTH") {
+        // Unset where there is no body (RFC 3875 §4.1.2): busybox does so for an empty one.
+        "" if vars.get("HTTP_TRANSFER_ENCODING").is_none() => Ok(0),
         "" => Err(Refusal::new(
             411,
             "length",
@@ -265,18 +267,23 @@ mod tests {
             (&[("QUERY_STRING", "id=x&key=y")], 400),
             (&[("QUERY_STRING", "wait=x")], 400),
             (&[("REQUEST_METHOD", "PUT")], 405),
-            (&[("REQUEST_METHOD", "POST")], 411),
+            (
+                &[
+                    ("REQUEST_METHOD", "POST"),
+                    ("HTTP_TRANSFER_ENCODING", "chunked"),
+                ],
+                411,
+            ),
             (&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "-1")], 400),
         ] {
             assert_eq!(of(changes).unwrap_err().status, status, "{changes:?}");
         }
-        assert_eq!(
-            of(&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "5")]),
-            Ok(Way::Post(Post {
-                of: None,
-                length: 5
-            }))
-        );
+        for (length, bytes) in [("5", 5), ("", 0)] {
+            let post = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)];
+            let post = of(&post[..if length.is_empty() { 1 } else { 2 }]);
+            let (of, length) = (None, bytes);
+            assert_eq!(post, Ok(Way::Post(Post { of, length })));
+        }
     }
 
     #[test]

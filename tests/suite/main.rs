@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod apache;
 mod boa;
 mod board;
 mod browser;
@@ -30,10 +31,12 @@ mod lighttpd;
 mod limits;
 mod listen;
 mod log;
+mod migrate;
 mod nginx;
 mod nph;
 mod opening;
 mod order;
+mod ordinary;
 mod origin;
 mod outbox;
 mod packages;

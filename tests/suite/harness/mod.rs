@@ -26,7 +26,8 @@ pub use disk::Disk;
 pub use frames::{
     BINARY, CLOSE, FIN, PING, PONG, TEXT, close_payload, frames, masked, masked_by, plain,
 };
-pub use http::{Answer, read_answer};
+#[allow(unused_imports)] // `make compat` uses Body itself
+pub use http::{Answer, Body, read_answer, read_head};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{built, command, compile, os_words, outcome, preload, run_ok, ws2cgi};
