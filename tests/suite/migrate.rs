@@ -226,6 +226,8 @@ fn the_page_goes_on_through_every_step() {
     board.run("step-2");
     let new = browser.open(&board.url("after.html"));
     shows(&mut browser, &new, "8.5");
+    let programs = || children(board.lighttpd.pid()).len() + children(board.daemon.pid()).len();
+    wait_for("no process to wait", || (programs() == 0).then_some(()));
     let ask = board.block("js ask");
     board.run("step-3");
     // The program is another one from the next event on.
