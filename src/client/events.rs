@@ -222,6 +222,10 @@ impl<F> Client<F> {
         if let Transport::WebSocket { taken, .. } = &mut self.transport {
             taken.done = taken.read;
         }
+        // Before a close of the peer's is read, and answered.
+        if !self.stuck {
+            self.say_taken();
+        }
         // The clock stood still while we did not read.
         self.pulse = match self.pulse {
             Pulse::Silent(_) => Pulse::Silent(shared.now),
