@@ -292,7 +292,7 @@
           down(1006, type); // it may be another network, where the connection is dead
         }
       };
-      const listen = how => ['online', 'pagehide', 'pageshow', 'visibilitychange'].forEach(type => how(type, wake));
+      const listen = how => ['online', 'pagehide', 'visibilitychange'].forEach(type => how(type, wake));
 
       // ---- the way up: one POST at a time, so that they are in order
 
