@@ -130,7 +130,7 @@
       const item = 'ws2cgi ' + me.url.split('?')[0];
       let [known, when] = attempt(() => localStorage[item].split(' ')) || [];
       const old = () => now() - when > me.remember;
-      at = old() ? 0 : Math.max(me.transports.indexOf(known), 0);
+      at = old() ? 0 : me.transports.indexOf(known); // none is a failure, after which comes the first
       loyalty = at && 1;
 
       // ---- the transports: each begins a connection, and returns what ends it
@@ -224,7 +224,7 @@
         if (state) return; // each answer to a poll comes here
         become(OPEN);
         since = now();
-        if (name != known || old()) {
+        if (me.transports[1] && (name != known || old())) {
           known = name;
           when = since;
           attempt(() => localStorage[item] = name + ' ' + since);
@@ -310,7 +310,7 @@
           posting = [];
           // Gone, or no room: it has not been run.
           if (state < CLOSED && /410|503/.test(status)) queue.unshift(message);
-          else if (status == 200) hear(/^text|^$|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
+          else if (status == 200) hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
           else if (status != 204) lose([message], status);
           if (mine == turn && /^(0|410|503)$/.test(status)) down(1006);
           else pump();

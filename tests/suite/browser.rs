@@ -120,7 +120,10 @@ fn the_demo_shows_plots_and_a_chat_in_every_tab() {
     let mut browser = Browser::start();
     let (anna, bert) = (browser.open(&demo.url), browser.open(&demo.url));
     for page in [&anna, &bert] {
-        browser.until(page, "lines.length === 2 && lines.every(line => line.open)");
+        browser.until(
+            page,
+            "lines.length === 2 && lines.every(line => line.ws.readyState === line.ws.OPEN)",
+        );
         browser.until(
             page,
             "['load', 'mem'].every(key => plots.get(key).points.length > 1)",
