@@ -8,52 +8,62 @@
  *     chat.send('hello');                              // waits until there is a connection
  *     </script>
  *
- * It is used like a WebSocket. It tries a WebSocket, then server-sent events, then long polls; by
- * the latter two, messages go up by POST. What worked is kept in localStorage for an hour, so the
- * next page begins with it.
+ * It is used like a WebSocket. It tries a WebSocket, then server-sent events, then long polls; with
+ * the latter two, messages go up by POST. What worked is kept in localStorage, and the next page
+ * begins with it. On the board: nph-ws and ws-post, links to ws2cgi, and ws2cgi --history BYTES, so
+ * that nothing sent to rooms and routes is missed while the connection was broken.
  *
- * new Ws2cgi(URL, {OPTIONS}): URL as a page names it (`chat`, `/cgi-bin/nph-ws/chat?nick=anna`,
- * `https://board/…`). The options, all of them properties that may be changed at any time:
+ * new Ws2cgi(URL, {OPTIONS}): URL as pages have it, `/cgi-bin/nph-ws/chat?nick=anna` or with
+ * http(s)://HOST. The options are properties too, and may be changed later:
  *
- *     transports   ['websocket', 'sse', 'poll']: those to try, in this order. One alone is forced
- *     post         where POSTs go: by default URL with ws-post for nph-ws, or post-NAME for nph-NAME
- *     binaryType   'blob' (or 'arraybuffer'): what a binary message comes as
- *     resend       false; true: send again what may have got lost (see `lost`)
- *     patience     5000 ms: no first word of the server for so long: the next transport
+ *     transports   ['websocket', 'sse', 'poll']: what to try, in this order; one alone is forced
+ *     post         the URL for POSTs; by default ws-post for nph-ws, post-NAME for nph-NAME
+ *     patience     5000 ms: no first word of the server for so long, as where it keeps a stream's
+ *                  events back: the next transport
  *     least, most  500, 20000 ms: the pause before a new try, which doubles from one to the other,
  *                  give or take a half, so that a restarted board isn't met by all pages at once
- *     remember     3600000 ms: after that the next connection tries the best transport again
+ *     remember     3600000 ms: what worked counts for so long; then the best is tried first again
  *
- * Properties: url (a new one counts from the next connection on), readyState (CONNECTING also while
- * it waits to try again, OPEN, CLOSING, CLOSED), transport (the one in use, '' while not open),
- * pending (messages not known to have arrived).
+ * Other properties: url (a new one counts from the next connection on), readyState (CONNECTING,
+ * OPEN, CLOSING, CLOSED, the same numbers as a WebSocket's; CONNECTING also while it waits to try
+ * again), transport (the one that it uses or tries).
  *
- * Methods: send(TEXT | Blob | ArrayBuffer | a view of one), close(CODE, REASON), and restart(),
- * which forgets what worked and begins anew with the best transport.
+ * send(TEXT | ArrayBuffer | a view of one | Blob): in order, now or when there is a connection.
+ * close(CODE = 1000, REASON = ''): after what was sent is done. restart(): from the best transport
+ * on, or of others that `transports` has been set to.
  *
  * Events, by `on…` or addEventListener:
  *
  *     open      there is a connection, the first or a further one
- *     message   data: a text, or bytes. What a program answers to a POST is a message too; it may
- *               overtake one that the program has sent another way
- *     gap       messages are missing here: the connection was lost, and what was sent meanwhile is
- *               not in the daemon's history (any more: --history). Messages to one connection's id
- *               are in no history
- *     lost      data: a message that send() took, and that is not sent again: the connection broke
- *               before the daemon said that it was done (status 0: it may have run), or the answer
- *               to its POST was an error (status: the HTTP status). After a close all those that
- *               wait are lost. Nothing else is ever dropped, doubled or overtaken
- *     error     the connection broke, or could not be made; code, reason, and wait: ms until the
- *               next try
- *     close     it is over: code, reason
+ *     message   data: a string or an ArrayBuffer. What a program answers to a POST comes so too; it
+ *               is in no order with what programs send another way
+ *     gap       messages are missing here: the connection broke, and what was sent meanwhile is not
+ *               in the daemon's history, any more or at all. What is for this one connection alone
+ *               (a reply, or text to its WS_ID) never is, and is lost with the connection
+ *     lost      data: a message that send() took, as a string or Blob. status 0: the connection
+ *               broke, or was closed, before the daemon said that it was done. It may have been
+ *               run, or may yet be. Another status: that of the HTTP answer to its POST (409: it
+ *               has run, and its answer was lost). It is not sent again, unless the page does:
+ *                   line.onlost = event => event.status || line.send(event.data);
+ *               No other message is dropped, doubled or overtaken
+ *     error     the connection broke, or none could be made; code and reason, if there are any, and
+ *               wait: ms until the next try
+ *     close     it is over; code, reason
  *
- * What ends it: close(), a close by the server with 1000, 1008 or one of the application's own codes
- * (3000 to 4999), and a refusal (4xx) that a poll is given: code 4000 + the HTTP status, 4403 for
- * 403. Anything else (1001 of a daemon that stops, 1006, 1011, 1012, 1013) is followed by new tries,
- * for ever, and by a resumption with the mark of the last message. A program that is told of a close
- * by the page learns its code from a WebSocket only; else 1000 (polls) or 1006 (events).
+ * It is over after close(); when the server closes it with 1000, 1008 or a code of its program's
+ * own (3000 to 4999); and where a poll is told 4xx, by the program or the daemon: 4403 for HTTP's
+ * 403, reason: the text. Otherwise (1001 from a daemon that stops, 1006, 1011, 1012, 1013 ...) it
+ * tries again, for ever, and goes on behind the last message that it has. A WebSocket and an event stream
+ * can't tell why they were refused: alone they go on trying.
  *
- * ES2015, and EventTarget as a constructor: Chrome 64, Firefox 59, Safari 14, or newer.
+ * A browser opens six connections to an HTTP/1.1 server, for all of its pages together: event
+ * streams and polls take one each, WebSockets none of them.
+ *
+ * The program's close event: a WebSocket brings close()'s code and reason; else it is 1000 (polls)
+ * or 1006 (events). A page that goes ends its connection in the same way.
+ *
+ * It needs ES2015, and EventTarget as a constructor: Chrome 64, Firefox 59, Safari 14. Minified
+ * (`esbuild --minify`) it has at most 4 KB.
  */
 'use strict';
 (() => {
@@ -61,7 +71,7 @@
   const WAIT = 25;      // seconds that a poll is held, at most
   const TIMEOUT = 35000;
   const HELD = 5000;    // ms: a connection that held so long makes the pause short again
-  const BRIEF = 1000;   // one that broke before was none: busybox httpd and apache end a WebSocket at once
+  const BRIEF = 1000;   // one that broke before was none: some servers end a WebSocket at once
   const LOYALTY = 3;    // tries with the transport that has worked, before the others get theirs
 
   const { now } = Date;
@@ -81,8 +91,9 @@
     request.open(body == null ? 'GET' : 'POST', url);
     request.responseType = 'arraybuffer';
     request.timeout = TIMEOUT;
-    request.onloadend = () =>
-      then(request.status, new Uint8Array(request.response || 0), name => request.getResponseHeader(name));
+    request.onloadend = () => then(
+      request.status, new Uint8Array(request.response || 0),
+      name => request.getResponseHeader(name));
     request.send(body);
     return request;
   };
@@ -92,7 +103,8 @@
       super();
       const me = Object.assign(this, {
         url, post: '', transports: ['websocket', 'sse', 'poll'],
-        patience: 5000, least: 500, most: 20000, remember: 3600000, CONNECTING, OPEN, CLOSING, CLOSED,
+        patience: 5000, least: 500, most: 20000, remember: 3600000,
+        CONNECTING, OPEN, CLOSING, CLOSED,
       }, options);
 
       let state;              // readyState
@@ -121,7 +133,8 @@
 
       const address = more => {
         const to = new URL(me.url, location);
-        to.search += (to.search ? '&' : '?') + 'via=' + name + more + (mark ? '&since=' + mark : '');
+        to.search += (to.search ? '&' : '?') + 'via=' + name + more +
+          (mark ? '&since=' + mark : '');
         return to;
       };
       const chain = () => id ? `&id=${id}&key=${key}` : '';
@@ -130,7 +143,8 @@
       const item = 'ws2cgi ' + me.url.split('?')[0];
       let [known, when] = attempt(() => localStorage[item].split(' ')) || [];
       const old = () => now() - when > me.remember;
-      at = old() ? 0 : me.transports.indexOf(known); // none is a failure, after which comes the first
+      // With none it begins with a failure, and goes on to the first.
+      at = old() ? 0 : me.transports.indexOf(known);
       loyalty = at && 1;
 
       // ---- the transports: each begins a connection, and returns what ends it
@@ -184,22 +198,25 @@
         poll() {
           let request;
           const next = live(() => {
-            request = ask(address('&batch=1&wait=' + (state && WAIT) + chain()), null, answer);
+            request = ask(
+              address('&batch=1&wait=' + (state && WAIT) + chain()), null, answer);
           });
           const answer = live((status, body, field) => {
-            const messages = status == 200 ? attempt(() => JSON.parse(textOf(body))) : [];
+            const text = textOf(body);
+            const messages = status == 200 ? attempt(() => JSON.parse(text)) : [];
             if (status == 410) {
               id = '';
               return told(field('WS-Close') || '1006');
             }
-            if (/^4(?!08|29)/.test(status)) return finish(4000 + status, textOf(body).trim());
-            if (!status || status > 204 || !messages) return down(1006, textOf(body));
+            if (/^4(?!08|29)/.test(status)) return finish(4000 + status, text.trim());
+            if (!status || status > 204 || !messages) return down(1006, text);
             id = field('WS-Id');
             key = field('WS-Key');
             mark = field('WS-Since');
             up();
             if (field('WS-Gap')) emit('gap');
-            messages.forEach(message => hear(isText(message) ? message : bytesOf(message.binary)));
+            messages.forEach(message =>
+              hear(isText(message) ? message : bytesOf(message.binary)));
             next();
           });
           next();
@@ -253,12 +270,14 @@
 
       // A chain of polls with which nobody goes on would stay for a while.
       const goodbye = () => {
-        if (id && name == 'poll') fetch(address('&close=1' + chain()), { keepalive: true }).catch(() => {});
+        if (id && name == 'poll')
+          fetch(address('&close=1' + chain()), { keepalive: true }).catch(() => {});
         id = '';
       };
 
       const down = (code, reason = '') => {
-        if (state == CLOSING || code == 1000 || code == 1008 || code > 2999) return finish(code, reason);
+        if (state == CLOSING || code == 1000 || code == 1008 || code > 2999)
+          return finish(code, reason);
         const held = state && (loyalty || now() - since > BRIEF);
         let wait = 1;
         leave(CONNECTING);
@@ -292,7 +311,8 @@
           down(1006, type); // it may be another network, where the connection is dead
         }
       };
-      const listen = how => ['online', 'pagehide', 'visibilitychange'].forEach(type => how(type, wake));
+      const listen = how =>
+        ['online', 'pagehide', 'visibilitychange'].forEach(type => how(type, wake));
 
       // ---- the way up: one POST at a time, so that they are in order
 
@@ -305,12 +325,14 @@
       };
 
       const post = (mine, [message]) => {
-        const [to] = address().href.replace('/nph-ws/', '/ws-post/').replace('/nph-', '/post-').split('?');
+        const [to] = address().href
+          .replace('/nph-ws/', '/ws-post/').replace('/nph-', '/post-').split('?');
         ask((me.post || to) + '?n=' + ++posts + chain(), message, (status, body, field) => {
           posting = [];
           // Gone, or no room: it has not been run.
           if (state < CLOSED && /410|503/.test(status)) queue.unshift(message);
-          else if (status == 200) hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
+          else if (status == 200)
+            hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
           else if (status != 204) lose([message], status);
           if (mine == turn && /^(0|410|503)$/.test(status)) down(1006);
           else pump();

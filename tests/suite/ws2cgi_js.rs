@@ -94,6 +94,22 @@ fn every_transport_carries_text_and_bytes_both_ways_and_in_order() {
             );
             daemon.until_empty();
         }
+        // A program by its own name, and another place for POSTs.
+        for (name, options) in [
+            ("own", "{ transports: ['poll'] }"),
+            (
+                "other",
+                "{ transports: ['poll'], post: '/cgi-bin/ws-post/act' }",
+            ),
+        ] {
+            let begin = format!("begin('{name}', '/cgi-bin/nph-act', {options})");
+            browser.eval(&page, &begin);
+            browser.eval(&page, &format!("lines.{name}.send('env')"));
+            browser.until(&page, &format!("heard.{name}.length === 1"));
+            let env = &texts(&mut browser, &page, &format!("heard.{name}"))[0];
+            assert!(env.contains("WS_ROUTE=/act\n"), "{env}");
+            browser.eval(&page, &format!("lines.{name}.close()"));
+        }
         browser.close(page);
     }
 }
