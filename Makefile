@@ -1,5 +1,7 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
+# make audit  licences, sources and known faults of the crates, by cargo-deny
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
@@ -22,7 +24,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
+.PHONY: run test faults audit test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
 .PHONY: clean native
 
 ifdef CROSS_RUST
@@ -41,6 +43,15 @@ test:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
+
+faults:
+	@tests/install test
+	ROUNDS=$(ROUNDS) SEED=$(SEED) $(CARGO) test --test faults -- --nocapture
+
+# It fetches RustSec's list of known faults.
+audit:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-deny
+	$(CARGO) deny check
 
 test-native-cross:
 	@tests/install test

@@ -16,18 +16,41 @@ s/\(instance->Z_host_instance, /(/g
 s/\(instance->Z_host_instance\)/()/g
 s/\(instance, /(/g
 s/\(instance\)/()/g
-s/, instance, func_types\)/, \&self, func_types)/
 /instance->Z_host_instance = /d
 s/init_instance_import\(Z_host_instance\)/init_instance_import()/
 s/^void Z_ws2cgi_instantiate.*\{/void Z_ws2cgi_instantiate(void) {/
 s/^void Z_ws2cgi_instantiate.*;/extern Z_ws2cgi_instance_t self;\n&/
 
 # One memory, and addresses of 32 bits.
-s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(\3/g
+s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\) \+ ([0-9]+)u?/\1(AT(\3, \4)/g
+s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(AT(\3, 0)/g
 s/memory_(copy|fill)\((&instance->w2c_memory, )+/module_\1(/g
 /^DEFINE_LOAD\(i32_load, /i #include "memory.h"
 
 s/instance->/self./g
+
+# One table of functions, which nothing changes, so memory.h reads it where it lies. wasm-ld makes
+# each type once: equal signature, equal number.
+/^(static u32|  )func_types\[/d
+/^static inline void funcref_table_init\(/,/^}/d
+/^  wasm_rt_(allocate|free)_funcref_table\(/d
+/^  funcref_table_init\(/ {
+    s/.*, (elem_segment[a-z0-9_]+), ([0-9]+), ([0-9]+)u, 0, \2, .*/DEFINE_FUNCTION(\1, \2, \3)/
+    h
+    d
+}
+/^static void init_elem_instances/ {
+    x
+    G
+}
+/^  size_t module_offset;/d
+/^static const wasm_elem_segment_expr_t/,/^}/ {
+    s/^static const/static/
+    s/, 0\},$/},/
+}
+
+# What is copied at the start.
+s/^  LOAD_DATA\((.*), (data_segment[a-z0-9_]+),/  LOAD_DATA(\1, ARRAY(\2),/
 
 # For pairs.sed.
 /^DEFINE_STORE\(i64_store32, /a DEFINE_COPY(module_copy4, i32_load, i32_store)\nDEFINE_COPY(module_copy8, i64_load, i64_store)

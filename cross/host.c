@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -339,6 +340,12 @@ u32 IMPORT(become_user)(u32 uid, u32 gid)
     if (getuid() != uid || geteuid() != uid || getgid() != gid || getegid() != gid ||
         (uid != 0 && setuid(0) == 0))
         return failed_with(EPERM);
+#ifdef PR_SET_NO_NEW_PRIVS
+    /* For good means its programs too: none of them gets more by sudo or a set-id bit. Linux
+     * before 3.5 does not know it. */
+    if (uid != 0)
+        prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L);
+#endif
     return 0;
 }
 
@@ -525,15 +532,83 @@ static int new_socket(int family, int type)
     return fd < 0 ? fd : fit_for_the_loop(fd);
 }
 
+/* POSIX's PIPE_BUF is Linux's page. */
+enum { WHOLE = 4096 };
+
+/* Before Linux 2.6.17, and in emulators. Between the look and the call somebody may take what is
+ * there, or fill the pipe. */
+static ssize_t look_and_read(int fd, char *bytes, size_t len)
+{
+    errno = EAGAIN;
+    return look(fd, POLLIN) ? read(fd, bytes, len) : -1;
+}
+
+static ssize_t look_and_write(int fd, const char *bytes, size_t len)
+{
+    errno = EAGAIN;
+    return look(fd, POLLOUT) ? write(fd, bytes, len) : -1;
+}
+
+#ifdef SPLICE_F_NONBLOCK
+/* Our own pipe, empty between calls: by way of it bytes can come from a pipe, or go to one, that
+ * others have open too, and can make blocking at any moment. splice(2) can be told at each call
+ * not to wait. */
+static const int *transit(void)
+{
+    static int ends[2] = { -1, -1 };
+    return ends[0] >= 0 || pipe2(ends, O_CLOEXEC) == 0 ? ends : NULL;
+}
+
+static ssize_t read_pipe(int fd, char *bytes, size_t len)
+{
+    const int *own = transit();
+    ssize_t count = -1;
+    errno = ENOSYS;
+    if (own)
+        count = splice(fd, NULL, own[1], NULL, len < WHOLE ? len : WHOLE, SPLICE_F_NONBLOCK);
+    if (count < 0 && (errno == ENOSYS || errno == EINVAL))
+        return look_and_read(fd, bytes, len);
+    /* They are there: this does not wait. */
+    return count > 0 ? read(own[0], bytes, (size_t)count) : count;
+}
+
+static ssize_t write_pipe(int fd, const char *bytes, size_t len)
+{
+    static char rest[WHOLE];
+    const int *own = transit();
+    ssize_t waiting, count;
+    int error;
+    if (!own)
+        return look_and_write(fd, bytes, len);
+    /* An empty pipe has room for that much. */
+    waiting = write(own[1], bytes, len);
+    if (waiting < 0)
+        return -1;
+    count = splice(own[0], NULL, fd, NULL, (size_t)waiting, SPLICE_F_NONBLOCK);
+    error = errno;
+    waiting -= count > 0 ? count : 0;
+    while (waiting > 0) {
+        ssize_t gone = read(own[0], rest, (size_t)waiting);
+        if (gone <= 0)
+            broken("our own pipe does not give back what it took");
+        waiting -= gone;
+    }
+    errno = error;
+    if (count < 0 && (error == ENOSYS || error == EINVAL))
+        return look_and_write(fd, bytes, len);
+    return count;
+}
+#else
+#define read_pipe look_and_read
+#define write_pipe look_and_write
+#endif
+
 u32 IMPORT(recv)(u32 fd, u32 to, u32 room)
 {
     char *bytes = lend(to, room);
     ssize_t count = recv((int)fd, bytes, room, MSG_DONTWAIT);
-    if (count < 0 && errno == ENOTSOCK) {
-        errno = EAGAIN;
-        if (look((int)fd, POLLIN))
-            count = read((int)fd, bytes, room);
-    }
+    if (count < 0 && errno == ENOTSOCK)
+        count = read_pipe((int)fd, bytes, room);
     give_back(to, room);
     return outcome(count);
 }
@@ -542,12 +617,8 @@ u32 IMPORT(send)(u32 fd, u32 from, u32 len)
 {
     const char *bytes = lend(from, len);
     ssize_t count = send((int)fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (count < 0 && errno == ENOTSOCK) {
-        errno = EAGAIN;
-        /* A pipe that is writable has room for that much: POSIX's PIPE_BUF is Linux's page. */
-        if (look((int)fd, POLLOUT))
-            count = write((int)fd, bytes, len < 4096 ? len : 4096);
-    }
+    if (count < 0 && errno == ENOTSOCK)
+        count = write_pipe((int)fd, bytes, len < WHOLE ? len : WHOLE);
     give_back(from, len);
     return outcome(count);
 }
@@ -719,8 +790,7 @@ u32 IMPORT(kind)(u32 fd, u32 to, u32 room)
 u32 IMPORT(adopt)(u32 number)
 {
     union name remote, local;
-    char path[32] = "";
-    int fd = (int)number, own, one = 1;
+    int fd = (int)number, one = 1;
     if (close_on_exec(fd) < 0)
         return failed();
     switch (kind_of(fd, &remote, &local)) {
@@ -733,14 +803,7 @@ u32 IMPORT(adopt)(u32 number)
         break;
     case PIPE_READER:
     case PIPE_WRITER:
-        /* The same pipe, opened anew, so that nobody else can make it blocking. Where that is
-         * not allowed (another user's pipe, no /proc), it stays shared with who handed it
-         * over, and only the look before each call keeps us from blocking. */
-        append(path, sizeof path, "/proc/self/fd/", fd);
-        own = open(path, (fcntl(fd, F_GETFL) & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-        if (own >= 0)
-            return (u32)own;
-        break;
+        /* recv and send do not wait, whoever has them open. */
     default:
         return number;
     }
@@ -875,7 +938,7 @@ u32 IMPORT(send_handoff)(u32 at, u32 at_len, u32 from, u32 len, u32 fds, u32 fds
 
 static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
 {
-    uint64_t words[5];
+    uint64_t words[6];
     if (result < 0)
         return failed();
     words[0] = S_ISREG(stat->st_mode)    ? 1
@@ -888,7 +951,8 @@ static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
     words[2] = stat->st_nlink;
     words[3] = stat->st_dev;
     words[4] = stat->st_ino;
-    give_words(to, room, words, 5);
+    words[5] = stat->st_uid == 0 && (!(stat->st_mode & 022) || stat->st_mode & S_ISVTX);
+    give_words(to, room, words, 6);
     return 0;
 }
 
@@ -921,24 +985,29 @@ u32 IMPORT(executable)(u32 at, u32 len)
     return yes;
 }
 
+/* NAMES of src/limits.rs. */
+#define NAMES 256
+
 /* The names, each with its NUL. */
 u32 IMPORT(list)(u32 at, u32 len, u32 to, u32 room)
 {
     DIR *folder = opendir(borrow_path(at, len));
     struct dirent *entry;
     u32 needed = 0;
+    int count = 0;
     char *names;
     give_back(at, len);
     if (!folder)
         return failed();
     names = lend(to, room);
-    while ((entry = readdir(folder))) {
+    while (count < NAMES && (entry = readdir(folder))) {
         size_t size = strlen(entry->d_name) + 1;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (needed + size <= room)
             memcpy(names + needed, entry->d_name, size);
         needed += (u32)size;
+        count++;
     }
     give_back(to, room);
     closedir(folder);
@@ -1045,6 +1114,7 @@ struct image {
     const char *path, *folder;
     char **argv, **envp;
     int stdio[3];
+    pid_t parent;
 };
 
 /* The child's whole life in our memory. Async-signal-safe calls only. */
@@ -1064,6 +1134,10 @@ static void become_program(const struct image *image)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
+    /* Nobody would end or hear it once the daemon is killed. It may have been before. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != image->parent)
+        _exit(127);
     /* The pipes' numbers are above 2, as 0 to 2 are always taken. */
     for (i = 0; i < 3; i++)
         if (dup2(image->stdio[i], i) < 0)
@@ -1165,7 +1239,7 @@ u32 IMPORT(spawn)(u32 at, u32 at_len, u32 env, u32 env_len, u32 want_stdin, u32 
     if (envp && folder && (!want_stdin || new_pipe(in, 1) == 0) && new_pipe(out, 0) == 0 &&
         new_pipe(err, 0) == 0) {
         struct image image = { path, folder, argv, envp, { want_stdin ? in[0] : null, out[1],
-                                                           err[1] } };
+                                                           err[1] }, getpid() };
         pid = launch(&image);
     }
     error = errno;
@@ -1228,6 +1302,7 @@ int main(int argc, char **argv)
         return write(2, why, sizeof why - 1) < 0 ? 112 : 111;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     open_log();
     return start_module();
 }

@@ -5,7 +5,6 @@
  * an MMU a large piece is hard to find later. Every access of the module is checked against
  * its end, so that it can't touch anything else. */
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,31 +52,6 @@ void wasm_rt_trap(wasm_rt_trap_t code)
     abort();
 }
 
-/* Equal signature, equal number. */
-uint32_t wasm_rt_register_func_type(uint32_t params, uint32_t results, ...)
-{
-    enum { TYPES = 96, LENGTH = 20 };
-    static unsigned char types[TYPES][LENGTH];
-    static unsigned known;
-    unsigned char type[LENGTH] = { 0 };
-    unsigned i;
-    va_list list;
-    if (params + results + 2 > LENGTH)
-        broken("a function with too many parameters");
-    va_start(list, results);
-    type[0] = (unsigned char)(params + 1);
-    for (i = 0; i < params + results; i++)
-        type[i + 1] = (unsigned char)(va_arg(list, int) + 1);
-    va_end(list);
-    for (i = 0; i < known; i++)
-        if (memcmp(types[i], type, LENGTH) == 0)
-            return i + 1;
-    if (known == TYPES)
-        broken("too many types of functions");
-    memcpy(types[known++], type, LENGTH);
-    return known;
-}
-
 void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_t most)
 {
     uint32_t ceiling = MEMORY_KB * 1024u / PAGE;
@@ -118,23 +92,10 @@ uint32_t module_room(void)
     return (memory->max_pages - memory->pages) * PAGE;
 }
 
-void wasm_rt_allocate_funcref_table(wasm_rt_funcref_table_t *table, uint32_t size, uint32_t most)
-{
-    table->size = size;
-    table->max_size = most;
-    table->data = calloc(size, sizeof *table->data);
-    if (!table->data)
-        die("cannot start: ", "no memory");
-}
-
 /* The program ends with its process. */
 void wasm_rt_free_memory(wasm_rt_memory_t *freed)
 {
     (void)freed;
-}
-void wasm_rt_free_funcref_table(wasm_rt_funcref_table_t *table)
-{
-    (void)table;
 }
 void wasm_rt_init(void)
 {
@@ -187,10 +148,3 @@ void give_back(uint32_t at, uint32_t len)
 }
 
 Z_ws2cgi_instance_t self;
-
-int start_module(void)
-{
-    Z_ws2cgi_init_module();
-    Z_ws2cgi_instantiate();
-    return (int)Z_ws2cgiZ_run();
-}

@@ -106,7 +106,7 @@ pub const HELP: &str = "\
 ws2cgi: WebSockets for web servers that only know CGI
 
 usage: ws2cgi --handlers DIR [--run DIR] [options]
-       ws2cgi NAME ...            be ws-send, ws-push or nph-NAME instead
+       ws2cgi NAME ...            be ws-send, ws-push, ws-post or nph-NAME
 
   --handlers DIR         the event programs
   --run DIR              FIFO, sockets, status [/var/run/ws2cgi]

@@ -3,6 +3,7 @@
 use crate::handoff::Record;
 use crate::http::Refusal;
 use crate::limits::HANDOFF_WAIT;
+use crate::logging;
 use crate::rundir::RunDir;
 use crate::sys::{Environment, Kind, Sys};
 use crate::variables::Variables;
@@ -22,7 +23,7 @@ pub fn record<S: Sys>(program: &str, env: &Environment) -> Option<Record> {
     }
     if variables.text("REQUEST_METHOD").is_empty() {
         let why = "is a CGI program for a web server to run; see ws2cgi(8)";
-        S::log(format!("{program}: {why}\n").as_bytes());
+        S::log(&logging::line(&format!("{program}: {why}")));
         return None;
     }
     Some(Record {
@@ -79,6 +80,6 @@ pub fn send<S: Sys>(
 /// For the web server's error log: what its owner should know.
 pub fn log<S: Sys>(program: &str, refusal: &Refusal) {
     if refusal.status >= 500 {
-        S::log(format!("{program}: {}\n", refusal.text).as_bytes());
+        S::log(&logging::line(&format!("{program}: {}", refusal.text)));
     }
 }

@@ -34,11 +34,12 @@ impl Keys {
 /// Compares in a time that tells nothing of where, or how long, they differ: by digests.
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     let digest = |bytes| Sha1::from(bytes).digest().bytes();
-    let differences = digest(a)
-        .iter()
-        .zip(digest(b))
-        .fold(0, |d, (x, y)| d | (x ^ y));
-    core::hint::black_box(differences) == 0
+    differences(digest(a).into_iter(), digest(b).into_iter()) == 0
+}
+
+/// The bits that differ anywhere. All bytes are looked at, whatever the first of them are.
+fn differences(a: impl Iterator<Item = u8>, b: impl Iterator<Item = u8>) -> u8 {
+    core::hint::black_box(a.zip(b).fold(0, |d, (x, y)| d | (x ^ y)))
 }
 
 #[cfg(test)]
@@ -63,5 +64,23 @@ mod tests {
     fn secrets_compare() {
         assert!(same(b"abc", b"abc"));
         assert!(!same(b"abc", b"abd") && !same(b"abc", b""));
+        assert!(!same(b"abc", b"abcd") && !same(b"", b"abc") && same(b"", b""));
+    }
+
+    #[test]
+    fn a_comparison_looks_at_every_byte_wherever_they_differ() {
+        let token = [7; 20];
+        for place in 0..=token.len() {
+            let mut given = token;
+            given.iter_mut().skip(place).for_each(|byte| *byte = 8);
+            let looked = core::cell::Cell::new(0);
+            let count = |_: &u8| looked.set(looked.get() + 1);
+            let bits = differences(
+                token.into_iter().inspect(count),
+                given.into_iter().inspect(count),
+            );
+            assert_eq!(bits == 0, place == token.len());
+            assert_eq!(looked.get(), 2 * token.len(), "they differ from {place} on");
+        }
     }
 }

@@ -117,7 +117,7 @@ fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
             .find(|(n, _)| n == name)
             .and_then(|(_, v)| v.to_str())
     };
-    let complain = |why: &str| S::log(format!("ws2cgi: {why}\n").as_bytes());
+    let complain = |why: &str| S::log(&logging::line(&format!("ws2cgi: {why}")));
     let say = |text| match print(&sys, text) {
         Ok(()) => 0,
         Err(_) => 111,

@@ -66,6 +66,15 @@ pub const CLOSE_REASON: usize = 123;
 /// writes no longer ones; a lone writer may.
 pub const OUTBOX_LINE: usize = 16 * 1024;
 
+/// How often the daemon looks whether its FIFO and its hand-off socket are still there under
+/// their names: rare enough to cost nothing.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// A spool file that no line has named for this long has lost its writer: whoever writes line
+/// and file by hand is faster.
+pub const SPOOL_LEFT: Duration = Duration::from_secs(20);
+/// Names of one folder that are looked at at once: its writers may make any number.
+pub const NAMES: usize = 256;
+
 /// A message of the small programs; the daemon's own bound is `--max-reply`.
 pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 

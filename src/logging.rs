@@ -41,8 +41,8 @@ pub fn init<S: Sys>(filter: Option<&str>) {
     }
 }
 
-/// A record as a line: control characters escaped, cut to what one write takes whole.
-fn line(text: &str) -> Vec<u8> {
+/// A text as one line: control characters escaped, cut to what one write takes whole.
+pub fn line(text: &str) -> Vec<u8> {
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if line.len() + 12 > LOG_LINE {

@@ -3,6 +3,7 @@
 use crate::http::reason;
 use crate::key;
 use crate::limits::OUTLET_PAYLOAD;
+use crate::logging;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::query::parameter;
 use crate::reply::opcode_of;
@@ -67,7 +68,7 @@ fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16,
     let failed = |failure| match failure {
         Failure::Usage(why) => (400, why),
         Failure::NotRunning(why) | Failure::System(why) => {
-            S::log(format!("ws-push: {why}\n").as_bytes());
+            S::log(&logging::line(&format!("ws-push: {why}")));
             (
                 503,
                 "the daemon is not running, or not to be reached; see the error log".to_owned(),

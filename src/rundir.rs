@@ -2,7 +2,7 @@
 
 use crate::config::DEFAULT_RUN;
 use crate::sys::{Environment, FileType, Open, Sys, write_all};
-use log::{info, warn};
+use log::warn;
 use std::io::ErrorKind;
 
 /// The run folder's paths.
@@ -13,12 +13,26 @@ pub struct RunDir(String);
 pub struct Held<S: Sys> {
     /// Hand-off records arrive here.
     pub handoff: S::Fd,
+    /// Device and inode of its name.
+    pub handoff_id: Option<(u64, u64)>,
     /// The FIFO, open for both.
     pub outbox: S::Fd,
     /// The folder, locked: the test for a live daemon. It is what nobody else can open, and so
     /// lock: its group may enter it, but not read it.
     pub lock: S::Fd,
 }
+
+/// What the daemon puts back where it was removed, beside what it has open.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// The pid file.
+    Pid,
+    /// The spool folder.
+    Spool,
+}
+
+/// A socket, and device and inode of its name, which are not those of its descriptor.
+pub type Bound<F> = (F, Option<(u64, u64)>);
 
 impl RunDir {
     /// A run folder at an absolute path.
@@ -74,6 +88,13 @@ impl RunDir {
     pub fn pid(&self) -> String {
         format!("{}/pid", self.0)
     }
+    /// The path of a place.
+    pub fn of(&self, place: Place) -> String {
+        match place {
+            Place::Pid => self.pid(),
+            Place::Spool => format!("{}/spool", self.0),
+        }
+    }
     /// The token of ws-push, if any.
     pub fn token(&self) -> String {
         format!("{}/token", self.0)
@@ -125,44 +146,51 @@ impl RunDir {
     /// Makes all that is in the folder ready for the one daemon that has locked it, as the user
     /// that it runs as.
     pub fn prepare<S: Sys>(&self, sys: &S, lock: S::Fd) -> Result<Held<S>, String> {
-        let at = |path: &str| {
-            let path = path.to_owned();
-            move |e: std::io::Error| format!("cannot use {path}: {e}")
-        };
         self.write_pid(sys)?;
         self.prepare_spool(sys)?;
         let outbox = self.prepare_outbox(sys)?;
-
-        let path = self.handoff();
-        // Whoever bound it is gone: the lock is ours.
-        match sys.unlink(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(at(&path)(e)),
-            _ => {}
-        }
-        let handoff = sys.bind_handoff(&path).map_err(at(&path))?;
+        let (handoff, handoff_id) = self.bind_handoff(sys)?;
         Ok(Held {
             handoff,
+            handoff_id,
             outbox,
             lock,
         })
     }
 
-    /// Whether a path lies in it, or leads through it.
-    pub fn holds<S: Sys>(&self, sys: &S, path: &str) -> bool {
-        // By identity: there are many spellings, and links.
-        let id = |folder: &str| sys.stat(folder).map(|stat| stat.id).ok();
-        let ours = id(self.path());
-        let inside = |folder: &str| {
-            let mut folder = folder.to_owned();
-            let (mut below, mut here) = (None, id(&folder));
-            while here.is_some() && here != ours && here != below {
-                folder.push_str("/..");
-                (below, here) = (here, id(&folder));
-            }
-            here.is_some() && here == ours
-        };
-        let mut ends = path.match_indices('/').map(|(end, _)| end);
-        ends.any(|end| inside(&path[..end]))
+    /// Makes the hand-off socket.
+    pub fn bind_handoff<S: Sys>(&self, sys: &S) -> Result<Bound<S::Fd>, String> {
+        let path = self.handoff();
+        let fail = |e| format!("cannot use {path}: {e}");
+        // Whoever bound it is gone: the lock is ours.
+        match sys.unlink(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(fail(e)),
+            _ => {}
+        }
+        let socket = sys.bind_handoff(&path).map_err(fail)?;
+        Ok((socket, sys.lstat(&path).map(|stat| stat.id).ok()))
+    }
+
+    /// Whether the folder of this name is still the one that was locked.
+    pub fn is_locked_by<S: Sys>(&self, sys: &S, lock: &S::Fd) -> bool {
+        let now = sys.lstat(self.path()).map(|stat| stat.id).ok();
+        now.is_some() && now == sys.fstat(lock).map(|stat| stat.id).ok()
+    }
+
+    /// Makes what is not there any more. False: it is there.
+    pub fn put_back<S: Sys>(&self, sys: &S, place: Place) -> Result<bool, String> {
+        match sys.lstat(&self.of(place)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => match place {
+                Place::Pid => self.write_pid(sys).map(|()| true),
+                Place::Spool => self.prepare_spool(sys).map(|()| true),
+            },
+            _ => Ok(false),
+        }
+    }
+
+    /// Files in the spool folder.
+    pub fn spooled<S: Sys>(&self, sys: &S) -> Vec<String> {
+        sys.list(&self.of(Place::Spool)).unwrap_or_default()
     }
 
     /// Why another daemon can't have it.
@@ -186,7 +214,7 @@ impl RunDir {
     }
 
     fn prepare_spool<S: Sys>(&self, sys: &S) -> Result<(), String> {
-        let path = format!("{}/spool", self.path());
+        let path = self.of(Place::Spool);
         let fail = |e| format!("cannot use {path}: {e}");
         match sys.make_dir(&path) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(fail(e)),
@@ -197,28 +225,19 @@ impl RunDir {
         }
         let spool = sys.open(&path, Open::Folder).map_err(fail)?;
         // Sticky and without r: writers can't list, nor take each other's files.
-        sys.set_access(&spool, None, 0o3730).map_err(fail)?;
-        let names = sys.list(&path).map_err(fail)?;
-        let gone = names
-            .iter()
-            .filter(|name| sys.unlink(&self.spool(name)).is_ok())
-            .count();
-        if gone > 0 {
-            info!("{gone} old files removed from {path}");
-        }
-        Ok(())
+        // What lies there is kept: a writer may wait with the line that names it.
+        sys.set_access(&spool, None, 0o3730).map_err(fail)
     }
 
-    fn prepare_outbox<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
+    /// Makes the FIFO, or opens the one that is there.
+    pub fn prepare_outbox<S: Sys>(&self, sys: &S) -> Result<S::Fd, String> {
         let path = self.outbox();
         let fail = |e| format!("cannot use {path}: {e}");
         match sys.lstat(&path).map(|stat| stat.file_type) {
             // Kept, so that writers who wait in it go on.
             Ok(FileType::Fifo) => {}
             Ok(FileType::Regular) => {
-                warn!(
-                    "{path} was a regular file, made by a writer before the first start; replaced"
-                );
+                warn!("{path} was a regular file, made by a writer where no FIFO was; replaced");
                 sys.unlink(&path).map_err(fail)?;
                 sys.make_fifo(&path).map_err(fail)?;
             }

@@ -2,6 +2,7 @@
 
 use crate::close::Close;
 use crate::config::complaint;
+use crate::logging;
 use crate::outbox::Opcode;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::rundir::RunDir;
@@ -39,7 +40,7 @@ pub fn run<S: Sys>(sys: &S, called_as: &str, args: Vec<OsString>, env: &Environm
         Failure::Usage(why) => (100, why),
         Failure::NotRunning(why) | Failure::System(why) => (111, why),
     };
-    S::log(format!("ws-send: {why}\n").as_bytes());
+    S::log(&logging::line(&format!("ws-send: {why}")));
     code
 }
 

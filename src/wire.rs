@@ -40,6 +40,14 @@ impl<F> Wire<F> {
         }
     }
 
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Wire::Socket(_) | Wire::Writer { .. } => 1,
+            Wire::Pipes { .. } => 2,
+        }
+    }
+
     /// Reads what the browser sent. 0 is the end; where there is only a way to it, an error is.
     pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
         let (Wire::Socket(from) | Wire::Pipes { from, .. } | Wire::Writer { to: from, .. }) = self;
@@ -93,6 +101,7 @@ pub struct Farewell<F> {
     queue: Queue,
     stage: Stage,
     deadline: Duration,
+    written: usize,
 }
 
 #[derive(Debug)]
@@ -127,12 +136,18 @@ impl<F> Farewell<F> {
             queue,
             stage: Stage::Writing,
             deadline,
+            written: 0,
         }
     }
 
     /// When it ends at the latest.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        self.wire.descriptors()
     }
 
     /// The daemon ends: closing it must not wait.
@@ -143,6 +158,11 @@ impl<F> Farewell<F> {
     /// Messages that have not been written.
     pub fn unsent(&self) -> usize {
         self.queue.messages()
+    }
+
+    /// Bytes that have been written.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Whether nothing is left to do.
@@ -183,7 +203,10 @@ impl<F> Farewell<F> {
     fn write<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         while !self.queue.is_empty() {
             match self.wire.write(sys, self.queue.next(scratch)) {
-                Ok(count) => self.queue.wrote(count),
+                Ok(count) => {
+                    self.written += count;
+                    self.queue.wrote(count);
+                }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.end(sys, false),
             }

@@ -12,7 +12,7 @@ use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::sys::Sys;
 use crate::way::Way;
-use crate::wire::Farewell;
+use crate::wire::{Farewell, Wire};
 use core::time::Duration;
 use log::info;
 
@@ -273,10 +273,16 @@ impl<F> Client<F> {
         ) && !matches!(self.transport, Transport::Post)
     }
 
-    /// How many connections it takes: its own, a chain of polls always, and its POSTs.
-    pub fn connections(&self) -> usize {
-        let chain = matches!(self.transport, Transport::Poll(_)) && matches!(self.link, Link::Open);
-        let own = self.wire.is_some() || chain;
-        usize::from(own) + usize::from(self.asker.is_some()) + self.posts.len()
+    /// Whether it counts to `--max-connections`: a chain of polls does so between them too.
+    pub fn connected(&self) -> bool {
+        let lone = matches!(self.transport, Transport::Post) && self.asker.is_some();
+        self.wire.is_some() || self.polled() || lone
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        let posts = self.posts.iter().map(|post| &post.asker);
+        let wires = self.wire.iter().chain(&self.asker).chain(posts);
+        wires.map(Wire::descriptors).sum()
     }
 }

@@ -1,6 +1,7 @@
 //! A chain of polls: each is a request that waits for an answer, all together are one
 //! connection. Between two of them there is no descriptor, and messages wait.
 
+use super::timing::Slowness;
 use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
@@ -215,6 +216,9 @@ impl<F> Client<F> {
     ) {
         if let Some(wire) = self.wire.take() {
             self.partings.push(farewell(wire, shared.now));
+        }
+        if self.queue.is_empty() {
+            self.slowness = Slowness::default();
         }
         self.wait_for_poll(shared);
         let Transport::Poll(chain) = &self.transport else {

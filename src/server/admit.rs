@@ -9,7 +9,8 @@ use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Answer, Fields, Refusal, Style, field};
 use crate::limits::{
-    ADMISSIONS_PER_TURN, CONNECTION_CHARGE, HANDOFF_RECORD, HEAD, HEAD_TIMEOUT, REFUSALS, SCRATCH,
+    ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
+    HEAD_TIMEOUT, REFUSALS, SCRATCH,
 };
 use crate::memory::Charge;
 use crate::reply::opcode_of;
@@ -100,21 +101,27 @@ impl<S: Sys> Server<S> {
     pub(super) fn admitting(&self) -> bool {
         let most = self.shared.config.max_connections;
         self.admit_again <= self.shared.now
-            && self.connected() + self.newcomers.len() + self.posts.len() + self.farewells.len()
-                < most + REFUSALS
+            && self.descriptors() <= DESCRIPTORS_PER_CONNECTION * (most + REFUSALS - 1)
             // Those without a connection are owed their close event only.
             && self.clients.len() < 2 * most
     }
 
-    /// Whether all connections are taken.
-    fn full(&self) -> bool {
-        let newcomers = self.newcomers.iter().flatten().count();
-        let posts = self.posts.iter().flatten().count();
-        self.connected() + newcomers + posts >= self.shared.config.max_connections
+    /// Descriptors of connections, of those to come and of those that end.
+    fn descriptors(&self) -> usize {
+        let clients = self.clients.values().map(Client::descriptors);
+        let posts = self.posts.iter().flatten().map(Post::descriptors);
+        let farewells = self.farewells.iter().map(Farewell::descriptors);
+        let newcomers = self.newcomers.len();
+        newcomers + clients.chain(posts).chain(farewells).sum::<usize>()
     }
 
-    fn connected(&self) -> usize {
-        self.clients.values().map(Client::connections).sum()
+    /// Whether all connections are taken.
+    fn full(&self) -> bool {
+        let clients = self.clients.values().filter(|client| client.connected());
+        let posts = self.posts.iter().flatten().filter(|post| post.connected());
+        let newcomers = self.newcomers.iter().flatten();
+        let connected = clients.count() + posts.count() + newcomers.count();
+        connected >= self.shared.config.max_connections
     }
 
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
@@ -491,7 +498,9 @@ impl<S: Sys> Server<S> {
         }
         let purpose = match &wish.of {
             Some((id, key)) => {
-                self.room()?;
+                if self.stopping.is_some() {
+                    return Err(stopping());
+                }
                 let client = self.clients.get(&id.number);
                 let ours = client.filter(|client| client.id == *id && client.takes_posts());
                 if ours.is_none() || !self.shared.keys.fits(*id, key) {
@@ -518,25 +527,19 @@ impl<S: Sys> Server<S> {
         self.farewells.push(farewell);
     }
 
-    /// Whether one more connection may come.
-    fn room(&self) -> Result<(), Refusal> {
-        if self.stopping.is_some() {
-            return Err(stopping());
-        }
-        // This one is no newcomer any more.
-        match self.full() {
-            true => Err(Refusal::busy("full", "503: all connections are taken")),
-            false => Ok(()),
-        }
-    }
-
     fn decide(
         &mut self,
         arrival: &Arrival<S::Fd>,
         way: Way,
         fields: Fields,
     ) -> Result<(Request, Charge), Refusal> {
-        self.room()?;
+        if self.stopping.is_some() {
+            return Err(stopping());
+        }
+        // This one is no newcomer any more.
+        if self.full() {
+            return Err(Refusal::busy("full", "503: all connections are taken"));
+        }
         let not_found = || Refusal::new(404, "route", "404: no event program there");
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;

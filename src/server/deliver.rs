@@ -84,6 +84,16 @@ impl<F> Outbox<F> {
         }
     }
 
+    /// Whether nothing waits: no line, and no byte of one.
+    pub fn idle<S: Sys<Fd = F>>(&self, sys: &S) -> bool {
+        self.stalled.is_none() && self.carried_out(self.mark(sys))
+    }
+
+    /// Goes on with another FIFO.
+    pub fn replace(&mut self, fifo: F) {
+        self.fifo = fifo;
+    }
+
     /// Device and inode of the FIFO.
     pub fn id<S: Sys<Fd = F>>(&self, sys: &S) -> (u64, u64) {
         sys.fstat(&self.fifo).map_or((0, 0), |stat| stat.id)
@@ -342,7 +352,10 @@ impl<S: Sys> Server<S> {
             Ok(None) => Ok(None),
             done => {
                 // Its name is freed whatever became of it, but only what it names is touched.
-                let _ = self.shared.sys.unlink(&path);
+                match self.shared.sys.unlink(&path) {
+                    Err(e) if e.kind() != ErrorKind::NotFound => warn!("{path} stays there: {e}"),
+                    _ => {}
+                }
                 done
             }
         }

@@ -8,6 +8,7 @@ mod launch;
 mod posts;
 mod start;
 mod status;
+mod upkeep;
 
 pub use start::serve;
 
@@ -43,9 +44,11 @@ pub struct Server<S: Sys> {
     started: Duration,
     /// None: shutting down.
     handoff: Option<S::Fd>,
+    /// Device and inode of its name.
+    handoff_id: Option<(u64, u64)>,
     listeners: Vec<S::Fd>,
     /// The run folder's lock, for as long as we live.
-    _lock: S::Fd,
+    lock: S::Fd,
     /// On `--listen`, before their request head is complete.
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
     /// By POST, before their body is complete.
@@ -66,6 +69,7 @@ pub struct Server<S: Sys> {
     /// When a shutdown ends.
     stopping: Option<Duration>,
     status: status::Writer,
+    upkeep: upkeep::Upkeep,
 }
 
 /// What a place in the poll set belongs to.
@@ -94,6 +98,7 @@ impl<S: Sys> Server<S> {
         let memory = Memory::new(config.bounds());
         Server {
             status: status::Writer::new(config.status),
+            upkeep: upkeep::Upkeep::new(now),
             shared: Shared {
                 sys,
                 config,
@@ -110,8 +115,9 @@ impl<S: Sys> Server<S> {
             count: 0,
             started: now,
             handoff: Some(held.handoff),
+            handoff_id: held.handoff_id,
             listeners,
-            _lock: held.lock,
+            lock: held.lock,
             newcomers: Vec::new(),
             posts: Vec::new(),
             clients: BTreeMap::new(),
@@ -131,7 +137,8 @@ impl<S: Sys> Server<S> {
         while !self.ended() {
             let watched = self.build_poll_set();
             let due = self.next_due();
-            let deadline = due.into_iter().chain(self.status.due()).min();
+            let deadline = due.into_iter().chain(self.status.due());
+            let deadline = deadline.chain([self.upkeep.due()]).min();
             let signals = self.shared.sys.wait(deadline, &mut ready);
             let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
             self.shared.now = self.shared.sys.now();
@@ -159,6 +166,7 @@ impl<S: Sys> Server<S> {
                     break;
                 }
             }
+            self.look_after_folder();
             self.write_status(active, signals.status);
         }
         self.leave();
@@ -214,7 +222,7 @@ impl<S: Sys> Server<S> {
     }
 
     /// The next moment at which something is due without anything happening, beside
-    /// status.json.
+    /// status.json and a look at the run folder.
     fn next_due(&self) -> Option<Duration> {
         let config = &self.shared.config;
         let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
@@ -353,6 +361,7 @@ impl<S: Sys> Server<S> {
         for farewell in &mut self.farewells {
             farewell.step(&shared.sys, &mut shared.scratch[..], shared.now);
             if farewell.over() {
+                shared.counters.bytes_out += farewell.written() as u64;
                 shared.counters.messages_dropped += farewell.unsent() as u64;
             }
         }

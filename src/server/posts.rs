@@ -66,6 +66,16 @@ impl<F> Post<F> {
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
+
+    /// Whether it counts to `--max-connections`: as a message it belongs to one that does.
+    pub fn connected(&self) -> bool {
+        matches!(self.purpose, Purpose::Event(..))
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        self.wire.descriptors()
+    }
 }
 
 impl<S: Sys> Server<S> {

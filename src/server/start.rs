@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::logging;
 use crate::rundir::RunDir;
-use crate::sys::{Address, FileType, Sys, write_all};
+use crate::sys::{Address, FileType, Sys, only_roots, write_all};
 use log::{info, warn};
 use std::io::ErrorKind;
 
@@ -36,10 +36,12 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     let run = RunDir::new(&config.run);
     // A second daemon ends here, not where its addresses are found in use.
     let lock = run.make(&sys, owner)?;
-    // Ports below 1024 are root's, and so may be a socket's folder. The run folder is not: a
-    // root who worked in there would follow whatever links USER has laid.
-    let (users, roots): (Vec<_>, Vec<_>) = (config.listen.iter())
-        .partition(|address| matches!(address, Address::Unix(path) if run.holds(&sys, path)));
+    // Ports below 1024 are root's, and so may be a socket's folder. Where others can change a
+    // folder, as USER the run folder, root would follow whatever links they have laid.
+    let (roots, users): (Vec<_>, Vec<_>) = (config.listen.iter()).partition(|address| {
+        matches!(address, Address::Tcp(_))
+            || matches!(address, Address::Unix(path) if only_roots(&sys, path))
+    });
     let mut listeners = Vec::new();
     for address in roots {
         listeners.push(listen(&sys, address, owner)?);

@@ -55,6 +55,7 @@ impl<S: Sys> Server<S> {
             })
             .and_then(|()| sys.rename(&new, &path));
         if let Err(e) = written {
+            let _ = sys.unlink(&new);
             error!("{path}: {e}");
         }
     }

@@ -46,7 +46,8 @@ pub trait Sys {
     fn group(&self, name: &str) -> io::Result<u32>;
     /// This process's effective user and group.
     fn identity(&self) -> (u32, u32);
-    /// Become this user for good: setgroups, setgid, setuid, then verified.
+    /// Become this user for good: setgroups, setgid, setuid, then verified; and no program
+    /// that is run from now on gets more (PR_SET_NO_NEW_PRIVS), where the kernel knows that.
     fn become_user(&self, uid: u32, gid: u32) -> io::Result<()>;
     /// Writes one line to the log (stderr) if that can't block; false: dropped.
     fn log(line: &[u8]) -> bool;
@@ -90,9 +91,8 @@ pub trait Sys {
     /// The next connection of a listening socket, fit for the loop, and what it is:
     /// [`Kind::Stream`].
     fn accept(&self, listener: &Self::Fd) -> io::Result<(Self::Fd, Kind)>;
-    /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is: a
-    /// stream socket or pipe is non-blocking then, whoever else has it open. A TCP socket
-    /// gets TCP_NODELAY.
+    /// Makes a descriptor that came from elsewhere fit for the loop, and says what it is. A
+    /// TCP socket gets TCP_NODELAY.
     fn adopt(&self, fd: Self::Fd) -> io::Result<(Self::Fd, Kind)>;
     /// Says what a descriptor is and changes nothing.
     fn kind(&self, fd: &Self::Fd) -> io::Result<Kind>;
@@ -120,7 +120,8 @@ pub trait Sys {
     fn fstat(&self, fd: &Self::Fd) -> io::Result<Stat>;
     /// Whether this process may execute the file (access(2), X_OK).
     fn executable(&self, path: &str) -> bool;
-    /// Names in a folder, without `.` and `..`; names that are not UTF-8 are left out.
+    /// Names in a folder, without `.` and `..`, at most [`NAMES`](crate::limits::NAMES) of them;
+    /// names that are not UTF-8 are left out.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
     /// mkdir(2), mode 0700.
     fn make_dir(&self, path: &str) -> io::Result<()>;
@@ -143,7 +144,8 @@ pub trait Sys {
 
     // ---- Children
 
-    /// Runs a program in a process group of its own. Returns when exec has happened or
+    /// Runs a program in a process group of its own; it is killed when this process dies
+    /// (PR_SET_PDEATHSIG). Returns when exec has happened or
     /// failed; a failed exec is a child that exits 127 with a line on its stderr.
     fn spawn(&mut self, program: &Program) -> io::Result<Child<Self::Fd>>;
     /// Whether a child has exited; it stays a zombie, so its group's number stays taken.
@@ -170,6 +172,24 @@ pub fn write_all<S: Sys>(sys: &S, fd: &S::Fd, bytes: &[u8]) -> io::Result<()> {
 pub fn print<S: Sys>(sys: &S, text: &str) -> io::Result<()> {
     let stdout = sys.inherited(1)?;
     write_all(sys, &stdout, text.as_bytes())
+}
+
+/// Whether nobody but root can change where a path leads, up to its last name.
+pub fn only_roots<S: Sys>(sys: &S, path: &str) -> bool {
+    // From each folder up to the root by `..`: links may lead anywhere.
+    let guarded = |folder: &str| {
+        let (mut folder, mut below) = (folder.to_owned(), None);
+        while let Ok(stat) = sys.stat(&folder) {
+            if !stat.roots || below == Some(stat.id) {
+                return stat.roots;
+            }
+            below = Some(stat.id);
+            folder.push_str("../");
+        }
+        false
+    };
+    let mut ends = path.match_indices('/').map(|(end, _)| end);
+    ends.all(|end| guarded(&path[..=end]))
 }
 
 /// The environment the program was started with.
@@ -290,6 +310,8 @@ pub struct Stat {
     pub links: u64,
     /// Device and inode: two descriptors of one file are equal here.
     pub id: (u64, u64),
+    /// Of a folder: only root can change which names it holds, or everyone his own (sticky).
+    pub roots: bool,
 }
 
 /// The ways in which ws2cgi opens files.

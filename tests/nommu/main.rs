@@ -14,6 +14,9 @@ mod board;
 mod http;
 #[path = "../suite/harness/site.rs"]
 mod site;
+#[allow(dead_code)]
+#[path = "../suite/harness/stream.rs"]
+mod stream;
 #[path = "../suite/harness/waiting.rs"]
 mod waiting;
 #[allow(dead_code)]
@@ -25,6 +28,7 @@ use http::{Answer, read_answer};
 use site::{Site, free_port, send_head};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use stream::Events;
 use waiting::wait_for;
 use ws::{KEY, Ws};
 
@@ -183,6 +187,70 @@ fn rooms_and_the_outbox_reach_everyone() {
     // Longer than what a pipe takes whole: through the spool.
     board.run("yes | head -n 3000 | ws-send @a");
     assert_eq!(all[0].text().len(), 5999);
+}
+
+// ---- Without a WebSocket
+
+/// A GET without an upgrade, sent.
+fn ask(site: &Site, path: &str) -> TcpStream {
+    let mut stream = site.connect();
+    let fields = [("Host", "board"), ("Connection", "close")];
+    send_head(&mut stream, "GET", path, &fields);
+    stream
+}
+
+#[test]
+fn event_streams_and_polls_come_by_every_way_and_no_process_waits() {
+    let board = Board::boot(16, "--history 8192");
+    let processes = || board.run("ps").lines().count();
+    let idle = processes();
+    let sites = [
+        (&board.rc21, "/cgi-bin/nph-ws/act", "/cgi-bin/ws-post/act"),
+        // busybox httpd has nothing to give but the pipe from its program.
+        (&board.pages, "/cgi-bin/nph-ws/act", "/cgi-bin/ws-post/act"),
+        (&board.direct, "/act", "/act"),
+    ];
+    let join = "open=head%20WS-Join:%20@a";
+    let mut streams =
+        sites.map(|(site, path, _)| Events::open(ask(site, &format!("{path}?via=sse&{join}"))));
+    let mut polls = sites.map(|(site, path, _)| ask(site, &format!("{path}?via=poll&{join}")));
+    wait_for("six connections", || {
+        let list = board.status()["connections"].as_array().map(Vec::len);
+        (list == Some(6)).then_some(())
+    });
+    // Those of busybox httpd itself, one for each of its connections.
+    assert!(
+        processes() <= idle + 2,
+        "{} before, {}",
+        idle,
+        board.run("ps")
+    );
+    board.outbox("text @a 21.5");
+    for stream in &mut streams {
+        assert_eq!(stream.text(), "21.5");
+    }
+    for poll in &mut polls {
+        let answer = read_answer(poll);
+        assert_eq!((answer.status, answer.body.as_str()), (200, "21.5"));
+    }
+    for (stream, (site, _, post)) in streams.iter().zip(&sites) {
+        let path = format!("{post}?{}", stream.query());
+        let script = "head WS-To: @nobody;out x";
+        let length = script.len().to_string();
+        let fields = [
+            ("Content-Length", length.as_str()),
+            ("Content-Type", "text/plain"),
+        ];
+        assert_eq!(site.request("POST", &path, &fields, script).status, 204);
+        let fields = [("Content-Length", "3"), ("Content-Type", "text/plain")];
+        let answer = site.request("POST", &path, &fields, "env");
+        assert!(answer.body.contains("WS_TRANSPORT=sse\n"), "{answer:?}");
+    }
+    let last = streams[0].last.clone();
+    drop(streams);
+    board.outbox("text @a missed");
+    let back = format!("/act?via=sse&{join}&since={last}");
+    assert_eq!(Events::open(ask(&board.direct, &back)).text(), "missed");
 }
 
 // ---- Many

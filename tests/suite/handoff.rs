@@ -1,7 +1,7 @@
 //! Hand-off records: what the daemon takes, what it refuses, what of it programs see.
 
 use crate::harness::{
-    Daemon, Server, Start, Ws, as_root, masked, read_answer, record, tcp_pair, wait_for,
+    Daemon, Server, Start, Ws, as_root, masked, preload, read_answer, record, tcp_pair, wait_for,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::linger;
@@ -12,11 +12,12 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write, read_to_string};
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const ACT: [(&str, &str); 1] = [("PATH_INFO", "/act")];
 
@@ -412,8 +413,7 @@ fn two_pipes_carry_both_ways() {
     );
 }
 
-/// Whoever handed pipes over still has them, and can make them blocking. The daemon opens
-/// them anew; as another user it may not, and has to look before each call.
+/// Whoever handed pipes over still has them, and can make them blocking.
 #[test]
 fn pipes_that_are_made_blocking_stop_nobody() {
     let root = as_root("pipes_that_are_made_blocking_stop_nobody, as another user");
@@ -438,6 +438,60 @@ fn pipes_that_are_made_blocking_stop_nobody() {
         daemon.expect("too slow a reader, closed with 1013");
         bystander.works();
     }
+}
+
+/// And can fill one between a look of the daemon's and its write.
+#[test]
+fn a_pipe_that_is_filled_at_any_moment_stops_nobody() {
+    let root = as_root("a_pipe_that_is_filled_at_any_moment_stops_nobody, as another user");
+    let user = if root { "--user nobody" } else { "" };
+    let args = format!("--slow-timeout 20 --event-timeout 21 --queue 1000000 {user}");
+    let start = Start::default().again_in(Start::folder_for_anyone());
+    // Were there a look, it would be long past when the write comes.
+    let library = preload("tests/programs/pause.c");
+    let start = start.shell(&format!("export LD_PRELOAD={}", library.display()));
+    let mut daemon = start.args(&args).log("warn,start=info").ready();
+    let mut bystander = daemon.connect("/act2");
+    let (_to, mut from, [_, ours]) = shared_pipes(&daemon);
+    assert_eq!(read_answer(&mut from).status, 101);
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::empty())).expect("F_SETFL");
+    // The same pipe, but these calls do not block.
+    let anew = |fd: &dyn AsFd, options: &mut OpenOptions| {
+        let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+        let options = options.custom_flags(nix::libc::O_NONBLOCK);
+        options.open(path).expect("open anew")
+    };
+    let mut fill = anew(&ours, OpenOptions::new().write(true));
+    let mut drain = anew(&from, OpenOptions::new().read(true));
+    let (over, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+    let sleeps_in = format!("/proc/{}/wchan", daemon.pid());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sink = [0; 65536];
+            let mut round = 0;
+            while !over.load(Relaxed) {
+                while drain.read(&mut sink).is_ok_and(|count| count > 0) {}
+                round += 1;
+                (0..round % 500).for_each(|_| std::hint::spin_loop());
+                while fill.write(&[b'z'; 4096]).is_ok() {}
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                let place = std::fs::read_to_string(&sleeps_in).unwrap_or_default();
+                stopped.fetch_or(place.contains("pipe_w"), Relaxed);
+            }
+        });
+        // Whatever the daemon does meanwhile, it answers.
+        let line = format!("text /act {}\n", "x".repeat(2000));
+        let mut writer = daemon.writer();
+        for _ in 0..20 {
+            (0..20).for_each(|_| writer.write_all(line.as_bytes()).expect("write"));
+            bystander.works();
+        }
+        over.store(true, Relaxed);
+    });
+    assert!(!stopped.into_inner(), "it waited in a write to the pipe");
+    // Full, and nobody reads it any more.
+    bystander.works();
+    daemon.quiet();
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn the_buildroot_package_installs_all_that_belongs_to_it() {
         &[
             ("usr/bin/ws-send", "../sbin/ws2cgi"),
             ("usr/lib/cgi-bin/nph-ws", "/usr/sbin/ws2cgi"),
+            ("usr/lib/cgi-bin/ws-post", "/usr/sbin/ws2cgi"),
             ("usr/lib/cgi-bin/ws-push", "/usr/sbin/ws2cgi"),
         ],
     );
@@ -195,6 +196,7 @@ fn the_openwrt_package_takes_its_sources_and_installs_all_that_belongs_to_it() {
         &[
             ("usr/bin/ws-send", "../sbin/ws2cgi"),
             ("www/cgi-bin/nph-ws", "/usr/sbin/ws2cgi"),
+            ("www/cgi-bin/ws-post", "/usr/sbin/ws2cgi"),
             ("www/cgi-bin/ws-push", "/usr/sbin/ws2cgi"),
         ],
     );

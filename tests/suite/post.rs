@@ -225,3 +225,19 @@ fn a_post_that_came_before_the_end_is_run_before_the_close() {
     daemon.quiet();
     assert_eq!(daemon.post(&url, "x").status, 410);
 }
+
+#[test]
+fn those_who_are_connected_can_send_where_nobody_else_may_come() {
+    let daemon = Daemon::with("--max-connections 2");
+    let first = Events::open(daemon.get("/act?via=sse", &[]));
+    let mut second = Poller::new("/act?via=poll");
+    second.poll(&daemon, "&wait=0");
+    let refused = crate::harness::read_answer(&mut daemon.get("/act?via=sse", &[]));
+    assert_eq!(refused.status, 503);
+    assert_eq!(daemon.post("/act", "head X: y;out x").status, 503);
+    let second = format!("id={}&key={}", second.id, second.key);
+    for query in [first.query(), second] {
+        let answer = daemon.post(&format!("/act?{query}"), "head X: y;out through");
+        assert_eq!(answer.body, "through");
+    }
+}

@@ -2,14 +2,15 @@
 
 use crate::harness::{Daemon, Start, as_root, os_words, wait_for};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Group, User, mkfifo};
+use nix::unistd::{Group, User, chown, mkfifo};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use ws2cgi::rundir::RunDir;
+use tempfile::TempDir;
+use ws2cgi::sys::only_roots;
 use ws2cgi::sys::unix::Unix;
 
 /// Mode, and owner and group.
@@ -232,25 +233,18 @@ fn nor_does_one_start_while_the_first_shuts_down() {
 fn after_a_kill_the_next_one_cleans_up() {
     let daemon = Daemon::start();
     let boot = daemon.status()["boot"].clone();
-    std::fs::write(daemon.path("run/spool/left"), "x").expect("write");
-    std::fs::write(daemon.path("run/spool/over"), "x").expect("write");
+    std::fs::write(daemon.path("run/spool/left"), "over").expect("write");
     std::fs::write(daemon.path("run/.status.json.new"), "half").expect("write");
     let folder = daemon.kill();
     let path = |name: &str| folder.path().join(name);
     assert!(path("run/pid").exists() && path("run/handoff.sock").exists());
-    let mut daemon = Start::default().again_in(folder).ready();
-    daemon.expect(&format!(
-        "INFO 2 old files removed from {}\n",
-        daemon.path("run/spool").display()
-    ));
-    assert_eq!(
-        std::fs::read_dir(daemon.path("run/spool"))
-            .expect("spool")
-            .count(),
-        0
-    );
-    daemon.connect("/act").works();
+    let daemon = Start::default().again_in(folder).ready();
+    let mut ws = daemon.connect("/act");
     assert_ne!(daemon.status()["boot"], boot);
+    // A writer may have waited for the new one.
+    daemon.outbox("textfile /act left");
+    assert_eq!(ws.text(), "over");
+    assert!(!daemon.path("run/spool/left").exists());
 }
 
 #[test]
@@ -286,7 +280,7 @@ fn a_regular_file_in_place_of_the_fifo_is_replaced() {
     std::fs::create_dir(folder.path().join("run")).expect("run");
     std::fs::write(&outbox, "text @all too early\n").expect("write");
     let mut daemon = Start::default().again_in(folder).ready();
-    let what = "was a regular file, made by a writer before the first start; replaced";
+    let what = "was a regular file, made by a writer where no FIFO was; replaced";
     daemon.expect(format!("WARN {} {what}\n", outbox.display()).trim_end());
     assert!(
         std::fs::metadata(&outbox)
@@ -351,31 +345,52 @@ fn a_stale_link_as_hand_off_socket_or_pid_file_is_replaced_and_its_goal_left_alo
     assert_eq!(std::fs::read_to_string(&goal).expect("read"), "precious");
 }
 
-/// An address in there is bound as the user whose folder it is.
+/// Root who works where others can change folders follows whatever links they have laid.
 #[test]
-fn the_folder_is_known_by_every_spelling() {
-    let daemon = Daemon::start();
-    let root = daemon.path("").display().to_string();
-    symlink(daemon.path("run"), daemon.path("link")).expect("link");
-    symlink("run/spool", daemon.path("spool")).expect("link");
-    let sys = Unix::new().expect("a system");
-    let run = RunDir::new(&daemon.path("run").display().to_string());
-    for (path, inside) in [
-        ("run/ws.sock", true),
-        ("run//ws.sock", true),
-        ("run/./ws.sock", true),
-        ("handlers/../run/ws.sock", true),
-        ("link/ws.sock", true),
-        ("run/spool/ws.sock", true),
-        ("spool/ws.sock", true),
-        ("run/../ws.sock", true),
-        ("ws.sock", false),
-        ("running/ws.sock", false),
-        ("handlers/ws.sock", false),
-        ("nowhere/run/ws.sock", false),
-    ] {
-        assert_eq!(run.holds(&sys, &format!("{root}/{path}")), inside, "{path}");
+fn a_socket_in_a_folder_that_is_not_roots_alone_is_bound_by_the_user() {
+    if !as_root("a_socket_in_a_folder_that_is_not_roots_alone_is_bound_by_the_user") {
+        return;
     }
+    let folder = Start::folder_for_anyone();
+    let at = |name: &str| folder.path().join(name);
+    for (name, mode) in [
+        ("roots", 0o755),
+        ("theirs", 0o755),
+        ("open", 0o777),
+        ("sticky", 0o1777),
+    ] {
+        std::fs::create_dir(at(name)).expect("a folder");
+        std::fs::set_permissions(at(name), Permissions::from_mode(mode)).expect("chmod");
+    }
+    let nobody = User::from_name("nobody").expect("users").expect("nobody");
+    chown(&at("theirs"), Some(nobody.uid), Some(nobody.gid)).expect("chown");
+    std::fs::create_dir(at("theirs/roots")).expect("a folder");
+    let goal = TempDir::new().expect("a folder");
+    std::fs::set_permissions(&goal, Permissions::from_mode(0o755)).expect("chmod");
+    symlink(&goal, at("theirs/link")).expect("link");
+    symlink("theirs", at("way")).expect("link");
+    let sys = Unix::new().expect("a system");
+    for (path, alone) in [
+        ("roots/ws.sock", true),
+        ("roots/../roots//./ws.sock", true),
+        ("sticky/ws.sock", true),
+        ("theirs/ws.sock", false),
+        ("theirs/roots/ws.sock", false),
+        ("theirs/link/ws.sock", false),
+        ("theirs/../roots/ws.sock", false),
+        ("way/roots/ws.sock", false),
+        ("open/ws.sock", false),
+        ("nowhere/ws.sock", false),
+    ] {
+        let path = at(path).display().to_string();
+        assert_eq!(only_roots(&sys, &path), alone, "{path}");
+    }
+    let start = Start::default().args("--user nobody --listen unix:{}/theirs/link/ws.sock");
+    let (code, said) = start.again_in(folder).fails();
+    assert_eq!(code, 111);
+    let why = os_words("/theirs/link/ws.sock: Permission denied (os error 13)\n");
+    assert!(said.ends_with(&why), "{said}");
+    assert_eq!(std::fs::read_dir(&goal).expect("the goal").count(), 0);
 }
 
 #[test]

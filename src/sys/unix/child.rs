@@ -77,6 +77,7 @@ impl Launcher {
                 stdout.1.as_raw_fd(),
                 stderr.1.as_raw_fd(),
             ],
+            parent: std::process::id() as libc::pid_t,
         };
         if self.stack.is_empty() {
             self.stack = vec![0; STACK];
@@ -125,7 +126,7 @@ fn keep_inherited_descriptors() {
 }
 
 /// Reading end, writing end.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC)?)
 }
 
@@ -136,6 +137,7 @@ struct Image<'a> {
     argv: &'a [*const libc::c_char],
     envp: &'a [*const libc::c_char],
     stdio: [libc::c_int; 3],
+    parent: libc::pid_t,
 }
 
 impl Image<'_> {
@@ -153,6 +155,11 @@ impl Image<'_> {
             libc::sigemptyset(&mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
             libc::setpgid(0, 0);
+            // Nobody would end or hear it once the daemon is killed. It may have been before.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() != self.parent {
+                libc::_exit(127);
+            }
             // The pipes' numbers are above 2, as 0 to 2 are always taken.
             for (number, &fd) in self.stdio.iter().enumerate() {
                 if libc::dup2(fd, number as libc::c_int) < 0 {

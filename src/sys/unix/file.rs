@@ -22,6 +22,7 @@ fn stat_of(stat: FileStat) -> Stat {
         size: stat.st_size.max(0) as u64,
         links: stat.st_nlink.into(),
         id: (stat.st_dev.into(), stat.st_ino.into()),
+        roots: stat.st_uid == 0 && (stat.st_mode & 0o022 == 0 || stat.st_mode & libc::S_ISVTX != 0),
     }
 }
 
@@ -39,7 +40,7 @@ pub fn fstat(fd: &OwnedFd) -> io::Result<Stat> {
 
 pub fn list(path: &str) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(path)? {
+    for entry in std::fs::read_dir(path)?.take(crate::limits::NAMES) {
         names.extend(entry?.file_name().into_string().ok());
     }
     Ok(names)

@@ -9,6 +9,7 @@ mod file;
 mod log;
 mod process;
 mod socket;
+mod transit;
 mod wait;
 
 use super::{
@@ -26,6 +27,7 @@ use std::os::unix::ffi::OsStringExt;
 pub struct Unix {
     waiter: wait::Waiter,
     launcher: child::Launcher,
+    transit: transit::Transit,
 }
 
 /// Runs `run` with the arguments and the environment, in a process made safe to work in;
@@ -72,14 +74,16 @@ macro_rules! entry {
 
 impl Unix {
     /// Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0),
-    /// so that nothing we open lands there, opens the log, and ignores SIGPIPE.
+    /// so that nothing we open lands there, opens the log, and ignores signals that
+    /// errors tell as well.
     pub fn new() -> io::Result<Unix> {
         occupy_standard_descriptors()?;
         log::open();
-        wait::ignore_sigpipe();
+        wait::ignore_errors();
         Ok(Unix {
             waiter: wait::Waiter::default(),
             launcher: child::Launcher::new()?,
+            transit: transit::Transit::default(),
         })
     }
 }
@@ -193,10 +197,10 @@ impl Sys for Unix {
         socket::accept(listener)
     }
     fn recv(&self, fd: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
-        socket::recv(fd, buf)
+        socket::recv(fd, buf, &self.transit)
     }
     fn send(&self, fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
-        socket::send(fd, bytes)
+        socket::send(fd, bytes, &self.transit)
     }
     fn adopt(&self, fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
         socket::adopt(fd)

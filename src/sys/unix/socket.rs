@@ -1,8 +1,9 @@
 //! Sockets, and descriptors that came from elsewhere.
 
 use super::super::{Address, Datagram, FileType, Kind};
+use super::transit::Transit;
 use super::{check, owned};
-use crate::limits::{HANDOFF_DESCRIPTORS, PIPE_BUF};
+use crate::limits::HANDOFF_DESCRIPTORS;
 use core::net::SocketAddr;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -89,59 +90,32 @@ pub fn adopt(fd: OwnedFd) -> io::Result<(OwnedFd, Kind)> {
             }
             non_blocking(&fd)?;
         }
-        Kind::PipeReader | Kind::PipeWriter => return Ok((own_pipe(fd)?, kind)),
+        // `recv` and `send` do not wait, whoever has them open.
+        Kind::PipeReader | Kind::PipeWriter => {}
     }
     Ok((fd, kind))
 }
 
-/// Whether a descriptor blocks belongs to all who have it open. For sockets `recv` and
-/// `send` do without; this is for the rest of the calls.
+/// Whether a descriptor blocks belongs to all who have it open. `recv` and `send` do without;
+/// this is for the rest of the calls.
 fn non_blocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// The same pipe, opened anew, so that nobody else can make it blocking. Where that is
-/// not allowed (another user's pipe, no /proc), it stays shared with who handed it over, and
-/// only the look before each call keeps us from blocking.
-fn own_pipe(fd: OwnedFd) -> io::Result<OwnedFd> {
-    let mode = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
-    let flags = mode | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    match nix::fcntl::open(path.as_str(), flags, Mode::empty()) {
-        Ok(own) => Ok(own),
-        Err(_) => non_blocking(&fd).map(|()| fd),
-    }
-}
-
-pub fn recv(fd: &OwnedFd, buf: &mut [u8]) -> io::Result<usize> {
+pub fn recv(fd: &OwnedFd, buf: &mut [u8], transit: &Transit) -> io::Result<usize> {
     match nix::sys::socket::recv(fd.as_raw_fd(), buf, MsgFlags::MSG_DONTWAIT) {
-        Err(Errno::ENOTSOCK) => {
-            ready_now(fd, libc::POLLIN)?;
-            Ok(nix::unistd::read(fd, buf)?)
-        }
+        Err(Errno::ENOTSOCK) => transit.read(fd, buf),
         result => Ok(result?),
     }
 }
 
-pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+pub fn send(fd: &OwnedFd, bytes: &[u8], transit: &Transit) -> io::Result<usize> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     match nix::sys::socket::send(fd.as_raw_fd(), bytes, flags) {
-        Err(Errno::ENOTSOCK) => {
-            ready_now(fd, libc::POLLOUT)?;
-            // A pipe that is writable has room for that much.
-            Ok(nix::unistd::write(fd, &bytes[..bytes.len().min(PIPE_BUF)])?)
-        }
+        Err(Errno::ENOTSOCK) => transit.write(fd, bytes),
         result => Ok(result?),
-    }
-}
-
-/// WouldBlock where a call would wait.
-fn ready_now(fd: &OwnedFd, events: libc::c_short) -> io::Result<()> {
-    match super::wait::look(fd.as_raw_fd(), events)? {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(()),
     }
 }
 

@@ -31,10 +31,13 @@ const CAUGHT: [Signal; 5] = [
     Signal::SIGUSR1,
 ];
 
-pub fn ignore_sigpipe() {
+/// Write's EPIPE and EFBIG (`ulimit -f`) tell as much as the signals that end a process.
+pub fn ignore_errors() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    // SAFETY: ignoring runs no code of ours. EINVAL is impossible for SIGPIPE.
-    let _ = unsafe { nix::sys::signal::sigaction(Signal::SIGPIPE, &ignore) };
+    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        // SAFETY: ignoring runs no code of ours. EINVAL is impossible for these.
+        let _ = unsafe { nix::sys::signal::sigaction(signal, &ignore) };
+    }
 }
 
 /// Whether one of our signals waits to be let in.

@@ -474,7 +474,7 @@ fn socket_address(name: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes([high, low])))
 }
 
-fn stat_of([file_type, size, links, device, inode]: [u64; 5]) -> Stat {
+fn stat_of([file_type, size, links, device, inode, roots]: [u64; 6]) -> Stat {
     Stat {
         file_type: match file_type {
             1 => FileType::Regular,
@@ -487,5 +487,6 @@ fn stat_of([file_type, size, links, device, inode]: [u64; 5]) -> Stat {
         size,
         links,
         id: (device, inode),
+        roots: roots != 0,
     }
 }

@@ -38,17 +38,29 @@ pub fn os_words(text: &str) -> String {
 /// Compiles a C or Rust file of the project, if that has not been done since it changed,
 /// with `cc` or WS2CGI_CC and with `rustc` or RUSTC.
 pub fn compile(source: &str) -> PathBuf {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-    let rust = source.extension().is_some_and(|end| end == "rs");
-    let (compiler, usual, options) = match rust {
+    let (compiler, usual, options) = match source.ends_with(".rs") {
         true => ("RUSTC", "rustc", "--edition 2024 -C strip=symbols -o"),
         false => ("WS2CGI_CC", "cc", "-std=gnu99 -Wall -Wextra -Werror -O1 -o"),
     };
     let compiler = std::env::var(compiler).unwrap_or(usual.to_owned());
+    compile_with(&compiler, options, source)
+}
+
+/// Compiles a C file of the project as a library for LD_PRELOAD, likewise.
+pub fn preload(source: &str) -> PathBuf {
+    compile_with(
+        "cc",
+        "-std=gnu99 -Wall -Wextra -Werror -shared -fPIC -o",
+        source,
+    )
+}
+
+fn compile_with(compiler: &str, options: &str, source: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let mut hash = DefaultHasher::new();
     std::fs::read(&source).expect("the source").hash(&mut hash);
-    (&compiler, options).hash(&mut hash);
+    (compiler, options).hash(&mut hash);
     let name = source.file_stem().expect("a name").to_string_lossy();
     let built = built().join(format!("{name}.{:016x}", hash.finish()));
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());

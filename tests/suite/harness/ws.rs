@@ -151,6 +151,19 @@ impl Ws {
         self.text()
     }
 
+    /// The same; None: the connection was closed instead.
+    pub fn try_ask(&mut self, text: &str) -> Option<String> {
+        self.socket.send(Message::text(text)).ok()?;
+        loop {
+            match self.socket.read().ok()? {
+                Message::Text(text) => return Some(text.to_string()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Close(_) => return None,
+                other => panic!("no text: {other:?}"),
+            }
+        }
+    }
+
     /// This connection's WS_ID.
     pub fn id(&mut self) -> String {
         let env = self.ask("env");

@@ -36,6 +36,7 @@ define WS2CGI_INSTALL_TARGET_CMDS
 	$(if $(WS2CGI_CGI_BIN), \
 		$(INSTALL) -d $(TARGET_DIR)$(WS2CGI_CGI_BIN) && \
 		ln -sf /usr/sbin/ws2cgi $(TARGET_DIR)$(WS2CGI_CGI_BIN)/nph-ws && \
+		ln -sf /usr/sbin/ws2cgi $(TARGET_DIR)$(WS2CGI_CGI_BIN)/ws-post && \
 		ln -sf /usr/sbin/ws2cgi $(TARGET_DIR)$(WS2CGI_CGI_BIN)/ws-push)
 endef
 

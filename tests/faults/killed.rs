@@ -1,0 +1,282 @@
+//! SIGKILL at random under load, of the daemon, the web servers, event programs and whoever
+//! writes to the outbox. `ROUNDS` and `SEED` may be set.
+
+use crate::dice::Dice;
+use crate::harness::{Daemon, Server, Start, children, kill_group, wait_for, ws2cgi};
+use crate::visitor::{End, ROOM, visit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Writes short lines as `echo` does, and messages that `ws-send` spools, without an end.
+const FEEDER: &str = r#"
+trap '' PIPE
+while :; do
+    n=$((n + 1))
+    echo "text @feed feed $n" >"$WS2CGI_RUN/outbox"
+    printf 'feed %05000d' "$n" | "$WS2CGI" ws-send @feed
+    sleep 0.005
+done 2>/dev/null
+"#;
+
+struct Feeder(Child);
+
+impl Feeder {
+    fn start(daemon: &Daemon) -> Feeder {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", FEEDER]).stdin(Stdio::null());
+        shell
+            .env("WS2CGI_RUN", daemon.path("run"))
+            .env("WS2CGI", ws2cgi());
+        Feeder(shell.process_group(0).spawn().expect("start a feeder"))
+    }
+
+    fn kill(&mut self) {
+        kill_group(self.0.id());
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn setting(name: &str, usual: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => text.parse().unwrap_or_else(|e| panic!("{name}: {e}")),
+        _ => usual,
+    }
+}
+
+/// Visitors of both web servers, until it is dropped.
+struct Load {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<Counts>>,
+}
+
+/// How often something happened.
+type Counts = BTreeMap<&'static str, u64>;
+
+impl Load {
+    fn start(ports: [u16; 2], seed: u64) -> Load {
+        let over = Arc::new(AtomicBool::new(false));
+        let threads = (0..4).map(|n| {
+            let over = over.clone();
+            std::thread::spawn(move || {
+                let mut dice = Dice::new(seed.wrapping_add(n));
+                let mut counts = Counts::new();
+                while !over.load(Relaxed) {
+                    let end = visit(ports[n as usize % 2], &mut dice);
+                    *counts.entry(end.name()).or_default() += 1;
+                    if end != End::Whole {
+                        // What it needs may be starting.
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                }
+                counts
+            })
+        });
+        let threads = threads.collect();
+        Load { over, threads }
+    }
+
+    fn end(mut self) -> Counts {
+        self.over.store(true, Relaxed);
+        let mut all = Counts::new();
+        for thread in self.threads.drain(..) {
+            for (end, count) in thread.join().expect("a visitor") {
+                *all.entry(end).or_default() += count;
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.over.store(true, Relaxed);
+    }
+}
+
+fn kill_now(pid: u32) {
+    // An event program may have ended by itself.
+    let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+}
+
+/// An event program that runs; most end within a millisecond.
+fn program(daemon: &Daemon) -> Option<u32> {
+    (0..100).find_map(|_| children(daemon.pid()).first().copied())
+}
+
+fn start(start: Start) -> Daemon {
+    let start = start.args("--event-timeout 5 --slow-timeout 2 --close-on-error");
+    let mut daemon = start.ready();
+    // What it says is looked at in `check_log`.
+    daemon.quiet();
+    daemon
+}
+
+/// Programs die here, and one in forty hangs for a while. Nothing else is to go wrong: above
+/// all no line of the outbox that names a file that is not there.
+fn check_log(log: &str) {
+    let loud = |line: &&str| line.starts_with("WARN") || line.starts_with("ERROR");
+    let expected = |line: &&str| line.contains(" event failed: killed by signal 9");
+    let others: Vec<_> = log.lines().filter(loud).filter(|l| !expected(l)).collect();
+    assert!(others.is_empty(), "in the log: {others:#?}");
+}
+
+/// Processes that run with this folder's outbox in their environment: event programs, and what
+/// they have started. None: of any start of the daemon; else of those but this.
+fn programs(daemon: &Daemon, but: Option<&str>) -> Vec<String> {
+    let outbox = format!("WS_OUTBOX={}", daemon.path("run/outbox").display());
+    let boot = but.map(|boot| format!("WS_BOOT={boot}"));
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let environments = all.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
+    let has = |environment: &[u8], what: &str| {
+        environment
+            .split(|&b| b == 0)
+            .any(|variable| variable == what.as_bytes())
+    };
+    let ours =
+        environments.filter(|e| has(e, &outbox) && !boot.as_ref().is_some_and(|b| has(e, b)));
+    ours.map(|e| String::from_utf8_lossy(&e).into_owned())
+        .collect()
+}
+
+fn boot(daemon: &Daemon) -> String {
+    daemon.status()["boot"].as_str().expect("a boot").to_owned()
+}
+
+/// Every id is opened once, and closed at most once, as the last of its events.
+fn check_events(events: &[String]) -> usize {
+    let (mut opened, mut closed) = (BTreeSet::new(), BTreeSet::new());
+    for line in events {
+        let mut words = line.split(' ');
+        let (Some(event), Some(id)) = (words.next(), words.next()) else {
+            panic!("'{line}'");
+        };
+        match event {
+            "open" => assert!(opened.insert(id), "{id} is used again"),
+            "message" => assert!(opened.contains(id) && !closed.contains(id), "{line}"),
+            "close" => assert!(opened.contains(id) && closed.insert(id), "{line}"),
+            _ => {}
+        }
+    }
+    opened.len()
+}
+
+/// Each of them dies in one round of three.
+const VICTIMS: [&str; 5] = ["daemon", "boa", "lighttpd", "program", "feeder"];
+
+#[test]
+fn whoever_is_killed_everything_serves_again() {
+    let rounds = setting("ROUNDS", 200);
+    let now = std::time::UNIX_EPOCH.elapsed().expect("a clock");
+    let seed = setting("SEED", now.as_secs());
+    println!("{rounds} rounds, SEED={seed}");
+    let mut dice = Dice::new(seed);
+    let mut daemon = start(Start::default());
+    let mut boa = Server::boa("rc21", &daemon);
+    let mut lighttpd = Server::lighttpd(&daemon);
+    let mut feeder = Feeder::start(&daemon);
+    let mut boots = BTreeSet::from([boot(&daemon)]);
+    let (mut killed, mut visits) = (Counts::new(), Counts::new());
+
+    for round in 0..rounds {
+        let load = Load::start([boa.port, lighttpd.port], seed ^ (round << 8));
+        std::thread::sleep(Duration::from_millis(dice.below(80)));
+        let mut dead = BTreeSet::new();
+        while dead.is_empty() {
+            for victim in VICTIMS {
+                if dice.below(3) > 0 {
+                    continue;
+                }
+                std::thread::sleep(Duration::from_micros(dice.below(3000)));
+                match victim {
+                    "daemon" => kill_now(daemon.pid()),
+                    "boa" => boa.kill(),
+                    "lighttpd" => lighttpd.kill(),
+                    "feeder" => feeder.kill(),
+                    _ => match program(&daemon) {
+                        Some(pid) => kill_now(pid),
+                        None => continue,
+                    },
+                }
+                dead.insert(victim);
+                *killed.entry(victim).or_default() += 1;
+            }
+        }
+
+        // Whoever was killed is started again, in the same folder and at the same ports.
+        if dead.contains("daemon") {
+            daemon.wait();
+            check_log(&daemon.log());
+            daemon = start(Start::default().again_in(daemon.kill()));
+            assert!(boots.insert(boot(&daemon)), "a boot is used again");
+        }
+        for (name, server) in [("boa", &mut boa), ("lighttpd", &mut lighttpd)] {
+            if dead.contains(name) {
+                server.start_again();
+            }
+        }
+        if dead.contains("feeder") {
+            feeder = Feeder::start(&daemon);
+        }
+
+        // Both ways in, and the outbox, with what fits a line and what is spooled.
+        for server in [&boa, &lighttpd] {
+            server.ws("/cgi-bin/nph-ws/act").works();
+        }
+        let url = format!("/cgi-bin/nph-ws/act?open=head%20WS-Join:%20{ROOM}");
+        let mut member = boa.ws(&url);
+        let (mut short, mut long) = (false, false);
+        while !(short && long) {
+            match member.text().len() {
+                ..100 => short = true,
+                _ => long = true,
+            }
+        }
+        for (end, count) in load.end() {
+            *visits.entry(end).or_default() += count;
+        }
+        let boot = boot(&daemon);
+        wait_for("programs of killed daemons to end", || {
+            programs(&daemon, Some(&boot)).is_empty().then_some(())
+        });
+        assert_eq!(daemon.number("/outbox/bad"), 0);
+        check_log(&daemon.log());
+    }
+
+    // At last nothing is left, not even what feeders were writing when they were killed.
+    feeder.kill();
+    daemon.until_empty();
+    wait_for("the spool folder to be empty", || {
+        let spool = std::fs::read_dir(daemon.path("run/spool")).expect("spool");
+        (spool.count() == 0).then_some(())
+    });
+    boa.end();
+    lighttpd.end();
+    assert_eq!(daemon.stop().code(), Some(0));
+    check_log(&daemon.log());
+    let mut left: Vec<_> = std::fs::read_dir(daemon.path("run"))
+        .expect("the run folder")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["outbox", "spool", "status.json"]);
+    assert_eq!(programs(&daemon, None), [""; 0]);
+    let connections = check_events(&daemon.events());
+    println!(
+        "killed: {killed:?}; {} daemons; visits: {visits:?}; {connections} ids",
+        boots.len()
+    );
+    assert!(visits["whole"] > 0);
+}

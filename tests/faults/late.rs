@@ -1,0 +1,51 @@
+//! What a daemon does by the clock: longer than a quick test may take.
+
+use crate::harness::{Daemon, wait_for};
+
+fn spooled(daemon: &Daemon) -> Vec<String> {
+    let spool = std::fs::read_dir(daemon.path("run/spool")).expect("spool");
+    let names = spool.map(|entry| entry.expect("an entry").file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn a_spool_file_that_no_line_names_is_removed_and_one_that_waits_is_not() {
+    let mut daemon = Daemon::with("--slow-timeout 50 --event-timeout 60 --queue 4096 --ping 0");
+    let mut ws = daemon.connect("/act");
+    let write = |name: &str| {
+        std::fs::write(daemon.path("run/spool").join(name), name).expect("write");
+    };
+    (0..300).for_each(|n| write(&format!("left{n}")));
+    write("waits");
+    // A reader who stops holds the outbox up, and so the line that names the file.
+    let narrow = daemon.narrow("/act2");
+    let mut writer = daemon.writer();
+    let lines = std::thread::spawn(move || {
+        use std::io::Write;
+        let text = format!("text /act2 {}\n", "x".repeat(4000));
+        let written = (0..100).try_for_each(|_| writer.write_all(text.as_bytes()));
+        written.and_then(|()| writer.write_all(b"textfile /act waits\n"))
+    });
+    let begin = daemon.number("/uptime");
+    wait_for("45 seconds", || {
+        (daemon.number("/uptime") > begin + 45).then_some(())
+    });
+    // Nothing is taken away as long as lines wait.
+    assert_eq!(spooled(&daemon).len(), 301);
+    drop(narrow);
+    assert_eq!(ws.text(), "waits");
+    lines.join().expect("the writer").expect("write");
+    wait_for("the first of them to go", || {
+        (spooled(&daemon).len() <= 44).then_some(())
+    });
+    let folder = daemon.path("run/spool").display().to_string();
+    daemon.expect(&format!(
+        "INFO 256 files removed from {folder}: no line named them for 20 s"
+    ));
+    wait_for("all of them to go", || {
+        spooled(&daemon).is_empty().then_some(())
+    });
+    daemon.quiet();
+}
