@@ -42,8 +42,9 @@
  *               (a reply, or text to its WS_ID) never is, and is lost with the connection
  *     lost      data: a message that send() took, as a string or Blob. status 0: the connection
  *               broke, or was closed, before the daemon said that it was done. It may have been
- *               run, or may yet be. Another status: that of the HTTP answer to its POST (409: it
- *               has run, and its answer was lost). It is not sent again, unless the page does:
+ *               run, or may yet be. Another status: that of the HTTP answer to its POST (410 is
+ *               much like 0; 409: it has run, and its answer was lost). It is not sent again, unless
+ *               the page does:
  *                   line.onlost = event => event.status || line.send(event.data);
  *               No other message is dropped, doubled or overtaken
  *     error     the connection broke, or none could be made; code and reason, if there are any, and
@@ -53,8 +54,8 @@
  * It is over after close(); when the server closes it with 1000, 1008 or a code of its program's
  * own (3000 to 4999); and where a poll is told 4xx, by the program or the daemon: 4403 for HTTP's
  * 403, reason: the text. Otherwise (1001 from a daemon that stops, 1006, 1011, 1012, 1013 ...) it
- * tries again, for ever, and goes on behind the last message that it has. A WebSocket and an event stream
- * can't tell why they were refused: alone they go on trying.
+ * tries again, for ever, and goes on behind the last message that it has. A WebSocket and an event
+ * stream can't tell why they were refused: alone they go on trying.
  *
  * A browser opens six connections to an HTTP/1.1 server, for all of its pages together: event
  * streams and polls take one each, WebSockets none of them.
@@ -116,7 +117,7 @@
       let id, key;            // of a connection whose messages go up by POST
       let queue = [];         // messages not sent
       let posting = [];       // the one whose POST is on its way
-      let posts = 0;          // the number of the last: a browser may repeat one, and not tell
+      let posts = 0;          // the number of the next: a browser may repeat one, and not tell
       let flight = [];        // those of this WebSocket that are not known to be done
       let ending;             // what close() wants
 
@@ -327,10 +328,12 @@
       const post = (mine, [message]) => {
         const [to] = address().href
           .replace('/nph-ws/', '/ws-post/').replace('/nph-', '/post-').split('?');
-        ask((me.post || to) + '?n=' + ++posts + chain(), message, (status, body, field) => {
+        ask((me.post || to) + '?n=' + posts + chain(), message, (status, body, field) => {
           posting = [];
-          // Gone, or no room: it has not been run.
-          if (state < CLOSED && /410|503/.test(status)) queue.unshift(message);
+          // No room. Under the same number, as it may have been run for all that: of what a browser
+          // repeats, one only hears how the last went.
+          if (status != 503) posts++;
+          if (state < CLOSED && status == 503) queue.unshift(message);
           else if (status == 200)
             hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
           else if (status != 204) lose([message], status);

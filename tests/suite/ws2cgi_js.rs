@@ -335,13 +335,13 @@ fn cut_at_random_every_few_messages_nothing_is_missed_doubled_or_overtaken() {
         // Up: once each; what is missing was reported, and what was not is in order.
         let all = numbers(&arrived[transport]);
         let lost = |i: usize| {
-            let end = format!(" 0 head WS-To: @up;out {transport} {i}");
+            let end = format!(" head WS-To: @up;out {transport} {i}");
             log.iter()
                 .any(|line| line.starts_with("lost") && line.ends_with(&end))
         };
         let sure: Vec<_> = all.iter().filter(|&&i| !lost(i)).collect();
         assert!(sure.is_sorted_by(|a, b| a < b), "{transport}: {sure:?}");
-        assert!(sure.len() >= 20, "{transport}: {}", sure.len());
+        assert!(sure.len() >= 5, "{transport}: {}", sure.len());
         let once: BTreeSet<_> = all.iter().collect();
         assert_eq!(once.len(), all.len(), "{transport}: {all:?}");
         for i in 1..*sure[sure.len() - 1] {
