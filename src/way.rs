@@ -47,6 +47,9 @@ pub struct Post {
     pub of: Option<(Id, String)>,
     /// CONTENT_LENGTH, bytes.
     pub length: usize,
+    /// Its number among the connection's, `n`. A browser may repeat a POST whose connection broke,
+    /// and say nothing to its page: a number that is not above those before is no new message.
+    pub number: Option<u64>,
 }
 
 /// The cookie of pages that know nothing of us.
@@ -64,6 +67,10 @@ impl Way {
             "POST" => Ok(Way::Post(Post {
                 of: chain(vars)?,
                 length: length(vars)?,
+                number: parameter(vars.text("QUERY_STRING"), "n")
+                    .map(|number| number.parse())
+                    .transpose()
+                    .map_err(|_| Refusal::new(400, "query", "400: n is a number"))?,
             })),
             "OPTIONS" => Ok(Way::Preflight),
             method => Err(Refusal {
@@ -275,14 +282,22 @@ mod tests {
                 411,
             ),
             (&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "-1")], 400),
+            (
+                &[
+                    ("REQUEST_METHOD", "POST"),
+                    ("CONTENT_LENGTH", "1"),
+                    ("QUERY_STRING", "n=x"),
+                ],
+                400,
+            ),
         ] {
             assert_eq!(of(changes).unwrap_err().status, status, "{changes:?}");
         }
         for (length, bytes) in [("5", 5), ("", 0)] {
             let post = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)];
             let post = of(&post[..if length.is_empty() { 1 } else { 2 }]);
-            let (of, length) = (None, bytes);
-            assert_eq!(post, Ok(Way::Post(Post { of, length })));
+            let (of, length, number) = (None, bytes, None);
+            assert_eq!(post, Ok(Way::Post(Post { of, length, number })));
         }
     }
 

@@ -104,6 +104,13 @@ impl<F> Client<F> {
         way && matches!(self.link, Link::Open) && self.ending.is_none()
     }
 
+    /// Whether the POST of this number has come before; from now on it has.
+    pub fn knows_post(&mut self, number: Option<u64>) -> bool {
+        let known = number.is_some() && number <= self.posted;
+        self.posted = self.posted.max(number);
+        known
+    }
+
     /// A message that has come by POST.
     pub fn post<S: Sys<Fd = F>>(&mut self, posted: Posted<F>, shared: &mut Shared<S>) {
         self.posts.push_back(posted);
@@ -212,6 +219,13 @@ impl<F> Client<F> {
             return self.work = Work::Over;
         }
         self.work = Work::Idle;
+        if let Transport::WebSocket { taken, .. } = &mut self.transport {
+            taken.done = taken.read;
+        }
+        // Before a close of the peer's is read, and answered.
+        if !self.stuck {
+            self.say_taken();
+        }
         // The clock stood still while we did not read.
         self.pulse = match self.pulse {
             Pulse::Silent(_) => Pulse::Silent(shared.now),

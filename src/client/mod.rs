@@ -85,6 +85,8 @@ pub struct Client<F> {
     past: Past,
     /// Messages that came by POST, and have not become events.
     posts: VecDeque<Posted<F>>,
+    /// The number of the last of them that had one.
+    posted: Option<u64>,
     /// Where the answer goes to the POST whose event runs.
     asker: Option<Wire<F>>,
     partings: Vec<Farewell<F>>,
@@ -190,6 +192,7 @@ impl<F> Client<F> {
             slowness: Slowness::default(),
             past,
             posts: VecDeque::new(),
+            posted: None,
             asker: None,
             partings: Vec::new(),
             _charge: charge,
@@ -281,7 +284,11 @@ impl<F> Client<F> {
         if matches!(self.transport, Transport::Poll(_)) {
             return self.answer_poll(shared);
         }
-        if self.stuck || !self.writes() {
+        if self.stuck {
+            return;
+        }
+        self.say_taken();
+        if !self.writes() {
             return;
         }
         while let Some(wire) = self.wire.as_ref().filter(|_| !self.queue.is_empty()) {
@@ -359,8 +366,10 @@ impl<F> Client<F> {
     }
 
     fn next<S>(&mut self, shared: &Shared<S>) -> Next {
-        if let Transport::WebSocket { socket, .. } = &mut self.transport {
-            return socket.next(&mut self.queue, &shared.memory);
+        if let Transport::WebSocket { socket, taken, .. } = &mut self.transport {
+            let next = socket.next(&mut self.queue, &shared.memory);
+            taken.read += u64::from(matches!(next, Next::Message(..)));
+            return next;
         }
         if let Some(post) = self.posts.pop_front() {
             self.asker = Some(post.asker);
@@ -377,6 +386,7 @@ impl<F> Client<F> {
     fn fail<S>(&mut self, close: Close, shared: &mut Shared<S>) {
         if self.ending.is_none() {
             info!("{}: closed with {}: {}", self.id, close.code, close.reason);
+            self.say_all_taken();
             self.say_close(&close);
         } else {
             let Close { code, reason } = &close;
@@ -507,6 +517,7 @@ impl<F> Client<F> {
         };
         let close = Close::new(ending.code, &ending.reason);
         let until = shared.now + CLOSE_TIMEOUT;
+        self.say_all_taken();
         let Transport::WebSocket { socket, .. } = &mut self.transport else {
             // It has no answer to that; and a poll has room for nothing but that.
             if self.polled() {

@@ -1,7 +1,7 @@
 //! What differs by the way a browser came.
 
-use super::Client;
 use super::poll::Chain;
+use super::{Client, Link};
 use crate::close::Close;
 use crate::frame::{Form, Mark};
 use crate::handshake;
@@ -23,6 +23,8 @@ pub(super) enum Transport {
         accept: String,
         /// It speaks [`MARKED`].
         marked: bool,
+        /// Its messages.
+        taken: Taken,
     },
     /// An event stream: one answer without an end. `ended`: the browser has gone.
     Events { ended: bool },
@@ -32,6 +34,17 @@ pub(super) enum Transport {
     Post,
 }
 
+/// How many messages have come, in numbers that only grow.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Decoded: they are run, whatever becomes of their sender.
+    pub read: u64,
+    /// Their events are over.
+    pub done: u64,
+    /// The sender knows of so many.
+    told: u64,
+}
+
 impl Transport {
     pub fn new<S>(request: &super::Request, shared: &Shared<S>) -> Transport {
         match &request.way {
@@ -39,6 +52,7 @@ impl Transport {
                 socket: Box::new(WebSocket::new(shared.config.max_message)),
                 accept: handshake::accept(&request.variables),
                 marked: request.offered(MARKED),
+                taken: Taken::default(),
             },
             Way::Events => Transport::Events { ended: false },
             Way::Poll(wish) => Transport::Poll(Chain::new(wish, shared)),
@@ -135,6 +149,27 @@ impl<F> Client<F> {
             Transport::Poll(chain) => chain.fields = fields,
             Transport::Post => {}
         }
+    }
+
+    /// Tells whoever speaks [`MARKED`] how many more of its messages are done.
+    pub(super) fn say_taken(&mut self) {
+        if let Transport::WebSocket { marked, taken, .. } = &mut self.transport
+            && *marked
+            && taken.told < taken.done
+            && matches!(self.link, Link::Open)
+        {
+            let more = taken.done - taken.told;
+            taken.told = taken.done;
+            self.queue.push_control(text_frame(format!("ok {more}")));
+        }
+    }
+
+    /// The same before a close: those that were read are run.
+    pub(super) fn say_all_taken(&mut self) {
+        if let Transport::WebSocket { taken, .. } = &mut self.transport {
+            taken.done = taken.read;
+        }
+        self.say_taken();
     }
 
     /// Tells it how the connection ends.

@@ -494,7 +494,7 @@ impl<S: Sys> Server<S> {
                 if ours.is_none() || !self.shared.keys.fits(*id, key) {
                     return Err(gone());
                 }
-                Purpose::Message(*id)
+                Purpose::Message(*id, wish.number)
             }
             None => {
                 let (request, charge) = self.decide(arrival, Way::Post(wish.clone()), fields)?;

@@ -28,8 +28,8 @@ pub struct Post<F> {
 
 /// What a message is for.
 pub enum Purpose {
-    /// It is this connection's.
-    Message(Id),
+    /// It is this connection's, with its number there.
+    Message(Id, Option<u64>),
     /// It is an event of its own, and its connection is charged.
     Event(Box<Request>, Charge),
 }
@@ -112,10 +112,17 @@ impl<S: Sys> Server<S> {
             asker: post.wire,
         };
         match post.purpose {
-            Purpose::Message(id) => {
+            Purpose::Message(id, number) => {
                 let client = self.clients.get_mut(id.number);
                 match client.filter(|client| client.takes_posts()) {
-                    Some(client) => client.post(posted, &mut self.shared),
+                    Some(client) => match client.knows_post(number) {
+                        true => {
+                            let text = "409: this message has come before";
+                            let again = Refusal::new(409, "again", text);
+                            self.refuse(posted.asker, &again, "?", post.fields);
+                        }
+                        false => client.post(posted, &mut self.shared),
+                    },
                     None => self.refuse(posted.asker, &gone(), "?", post.fields),
                 }
             }

@@ -140,7 +140,10 @@ fn the_demo_shows_plots_and_a_chat_in_every_tab() {
     let mut browser = Browser::start();
     let (anna, bert) = (browser.open(&demo.url), browser.open(&demo.url));
     for page in [&anna, &bert] {
-        browser.until(page, "lines.length === 2 && lines.every(line => line.open)");
+        browser.until(
+            page,
+            "lines.length === 2 && lines.every(line => line.ws.readyState === line.ws.OPEN)",
+        );
         browser.until(
             page,
             "['load', 'mem'].every(key => plots.get(key).points.length > 1)",
@@ -151,6 +154,19 @@ fn the_demo_shows_plots_and_a_chat_in_every_tab() {
         );
         browser.until(page, "$('state').textContent === 'connected'");
     }
+    // The way that a visitor chooses.
+    for way in ["sse", "poll", "websocket"] {
+        browser.eval(
+            &bert,
+            &format!("$('way').value = '{way}', $('way').onchange()"),
+        );
+        let there = format!(
+            "lines.every(line => line.ws.readyState === line.ws.OPEN \
+             && line.ws.transport === '{way}')"
+        );
+        browser.until(&bert, &there);
+    }
+    browser.until(&bert, "$('facts').innerText.includes('Reconnected\t3\t3')");
     // Painted, where a visitor looks: not all pixels are alike.
     let canvas = "plots.get('mem').canvas.getContext('2d').getImageData(0, 0, 300, 60)";
     let painted = format!("new Set(new Uint32Array({canvas}.data.buffer)).size > 1");

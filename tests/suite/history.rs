@@ -94,6 +94,37 @@ fn a_websocket_has_marks_by_its_subprotocol() {
 }
 
 #[test]
+fn a_websocket_learns_by_its_subprotocol_which_of_its_messages_are_done() {
+    let daemon = Daemon::start();
+    let protocol = [("HTTP_SEC_WEBSOCKET_PROTOCOL", "ws2cgi1")];
+    let mut ws = daemon.connect_with("/act", &protocol);
+    assert_eq!(ws.ask("head X: y;out reply"), "\nreply");
+    assert_eq!(ws.text(), "ok 1");
+    // A program that fails is done, too.
+    ws.send("until go");
+    ws.send("exit 3");
+    daemon.event("message ");
+    ws.send("");
+    std::fs::write(daemon.path("handlers/go"), "").expect("write");
+    let mut done = 0;
+    while done < 3 {
+        let said = ws.text();
+        let more = said.strip_prefix("ok ").unwrap_or_else(|| panic!("{said}"));
+        done += more.parse::<u32>().expect("a number");
+    }
+    assert_eq!(done, 3);
+    // What has been read is run, so it is told before a close.
+    ws.send("head WS-Close: 4000 enough");
+    assert_eq!((ws.text().as_str(), ws.closed().0), ("ok 1", 4000));
+    let mut daemon = daemon;
+    daemon.expect("message event failed");
+    // Nobody else is told.
+    let mut plain = daemon.connect("/act");
+    plain.send("");
+    assert_eq!(plain.ask("head X: y;out reply"), "reply");
+}
+
+#[test]
 fn whoever_asks_for_what_is_gone_is_told() {
     let daemon = Daemon::with("--history 2000");
     let boot = boot(&daemon);

@@ -40,6 +40,24 @@ fn a_connections_message_is_answered_with_its_reply() {
 }
 
 #[test]
+fn one_that_its_browser_repeats_is_run_once() {
+    let daemon = Daemon::start();
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let url = |n: u32| format!("/act?{}&n={n}", events.query());
+    let post = |n| daemon.post(&url(n), "head X: y;out run").status;
+    assert_eq!(
+        [post(1), post(1), post(3), post(2), post(4)],
+        [200, 409, 200, 409, 200]
+    );
+    let messages = daemon.events();
+    let messages = messages.iter().filter(|line| line.starts_with("message"));
+    assert_eq!(messages.count(), 3);
+    // One that did not come in whole has not come.
+    let short = daemon.post_by("ws-post", &url(5), &[("CONTENT_LENGTH", "99")], b"short");
+    assert_eq!((short.status, post(5)), (400, 200));
+}
+
+#[test]
 fn they_are_in_order_with_one_another() {
     let daemon = Daemon::start();
     let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");

@@ -113,7 +113,7 @@ impl Browser {
         let look = format!(
             "new Promise((done, fail) => {{ \
                const end = Date.now() + {}, look = () => ({condition}) ? done(true) \
-                 : Date.now() > end ? fail(document.body.innerText) : setTimeout(look, 20); \
+                 : Date.now() > end ? fail(document.body.innerText + (typeof log === 'object' ? JSON.stringify(log) : '')) : setTimeout(look, 20); \
                look(); }})",
             PATIENCE.as_millis() / 2
         );

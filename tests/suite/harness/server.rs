@@ -278,11 +278,17 @@ fn changed(path: &str, changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// Makes `www/` with the tests' page; returns the daemon's folder.
+/// Makes `www/` with the tests' pages; returns the daemon's folder.
 fn pages(daemon: &Daemon) -> PathBuf {
     let www = daemon.path("www");
     std::fs::create_dir_all(&www).expect("www");
-    std::fs::copy(project("tests/peers/page.html"), www.join("index.html")).expect("the page");
+    for (from, to) in [
+        ("tests/peers/page.html", "index.html"),
+        ("tests/peers/line.html", "line.html"),
+        ("board/www/ws2cgi.js", "ws2cgi.js"),
+    ] {
+        std::fs::copy(project(from), www.join(to)).expect(from);
+    }
     daemon.path("")
 }
 
