@@ -2,7 +2,11 @@
 # make test   what CI runs
 # make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
 # make audit  licences, sources and known faults of the crates, by cargo-deny
+# make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
+# make compat what works behind which web server: README's table, from running them
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
+# make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
+#             ON=c (by way of C), ON=nommu, or several; SEED=…
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
@@ -24,8 +28,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test faults audit test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test faults fuzz audit test-native-cross test-portable test-bfin test-nommu bench
+.PHONY: bench-cross soak build size clean native compat
 
 ifdef CROSS_RUST
 native:
@@ -53,6 +57,10 @@ audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-deny
 	$(CARGO) deny check
 
+compat:
+	@tests/install test
+	@$(CARGO) test --quiet --test compat
+
 test-native-cross:
 	@tests/install test
 	@tests/portable/native
@@ -70,6 +78,13 @@ test-nommu:
 	@tests/nommu/build $(BUILD)/nommu
 	$(CARGO) test --quiet --test nommu -- --nocapture --test-threads 2
 
+# FUZZ: these targets only; JOBS: so many at once.
+SECONDS := 60
+JOBS    := 1
+fuzz:
+	@tests/install fuzz
+	@JOBS=$(JOBS) fuzz/run $(SECONDS) $(FUZZ)
+
 bench:
 	@tests/install run
 	$(CARGO) bench --quiet --bench bench
@@ -79,6 +94,21 @@ bench-cross:
 	@tests/install run
 	@$(MAKE) --no-print-directory -C cross
 	WS2CGI_PEER=$(CURDIR)/target/cross/host/ws2cgi $(CARGO) bench --quiet --bench bench
+
+MINUTES ?= 60
+ON      ?= native c nommu
+SEED    ?= $(shell date +%s)
+
+soak:
+	@tests/install run
+ifneq ($(filter c,$(ON)),)
+	@$(MAKE) --no-print-directory -C cross
+endif
+ifneq ($(filter nommu,$(ON)),)
+	@tests/install nommu
+	@tests/nommu/build $(BUILD)/nommu
+endif
+	$(CARGO) bench --quiet --bench soak -- $(MINUTES) $(SEED) $(ON)
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release

@@ -100,21 +100,17 @@ function write_way_in() {
     ins("RTS")
 }
 
-# The access itself stands among the ways to it, as JUMP.S reaches 4 KB.
-function write_access(access,    n, base, part, i, middle) {
+# The last way to the access falls through into it.
+function write_access(access,    n, base, part, i) {
     n = split(bases[access], base, " ")
-    middle = int((n + 1) / 2)
+    for (i = 1; i <= n; i++)
+        write_offsets(access, base[i], i == n)
+    print access ":"
     split(access, part, ".")
-    for (i = 1; i <= n; i++) {
-        write_offsets(access, base[i], i == middle)
-        if (i == middle) {
-            print access ":"
-            write_body(part[1], part[2])
-        }
-    }
+    write_body(part[1], part[2])
 }
 
-# P1 = base + offset. The last of them falls through into the access, or into its base.
+# P1 = base + offset. JUMP.S reaches 4 KB, and an offset takes 10 bytes at most.
 function write_offsets(access, base, last,    name, n, offset, i, zero) {
     name = access "." base
     n = split(offsets[name], offset, " ")
@@ -126,13 +122,13 @@ function write_offsets(access, base, last,    name, n, offset, i, zero) {
         print name ".0:"
         ins("P1 = " base)
         if (n || !last)
-            ins("JUMP.S " access)
+            ins("JUMP.L " access)
     }
     for (i = 1; i <= n; i++) {
         print name "." offset[i] ":"
         constant("P0", offset[i])
         if (i < n)
-            ins("JUMP.S " name)
+            ins((n - i < 400 ? "JUMP.S " : "JUMP.L ") name)
     }
     if (n) {
         print name ":"
@@ -142,7 +138,7 @@ function write_offsets(access, base, last,    name, n, offset, i, zero) {
         }
         ins("P1 = P0 + " base)
         if (!last)
-            ins("JUMP.S " access)
+            ins("JUMP.L " access)
     }
 }
 

@@ -22,8 +22,9 @@ s/^void Z_ws2cgi_instantiate.*\{/void Z_ws2cgi_instantiate(void) {/
 s/^void Z_ws2cgi_instantiate.*;/extern Z_ws2cgi_instance_t self;\n&/
 
 # One memory, and addresses of 32 bits.
-s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\) \+ ([0-9]+)u?/\1(AT(\3, \4)/g
-s/(_(load|store)[0-9a-z_]*)\(&instance->w2c_memory, \(u64\)\(([a-z0-9_]+)\)/\1(AT(\3, 0)/g
+s/(_(load|store)\w*\()&instance->w2c_memory, \(u64\)/\1/
+s/(_(load|store)\w*\()\((\w+)\) \+ ([0-9]+)u?/\1AT(\3, \4)/
+s/(_(load|store)\w*\()\((\w+)\)/\1AT(\3, 0)/
 s/memory_(copy|fill)\((&instance->w2c_memory, )+/module_\1(/g
 /^DEFINE_LOAD\(i32_load, /i #include "memory.h"
 

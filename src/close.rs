@@ -1,7 +1,6 @@
 //! How a connection ends: close codes and reasons (RFC 6455 §7.4).
 
 use crate::limits::CLOSE_REASON;
-use tungstenite::protocol::frame::coding::CloseCode;
 
 /// A close frame's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,12 +30,18 @@ impl Close {
         let code = match code {
             "" => 1000,
             _ => match code.parse() {
-                Ok(number) if CloseCode::from(number).is_allowed() => number,
+                Ok(number) if may_be_sent(number) => number,
                 _ => return Err(format!("no close code that may be sent: '{code}'")),
             },
         };
         Ok(Close::new(code, reason))
     }
+}
+
+/// Whether a code may stand in a close frame: those of the IANA registry but 1004, 1005, 1006
+/// and 1015, which are reserved, those for frameworks, and private ones (RFC 6455 §7.4).
+pub fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// How a connection ended: `WS_CLOSE_CODE`, `WS_CLOSE_REASON`, `WS_CLOSE_BY`.
@@ -102,7 +107,7 @@ mod tests {
         ] {
             assert!(Close::parse(bad).is_err(), "{bad}");
         }
-        for good in ["1000", "1001", "1011", "1013", "3000", "4999"] {
+        for good in ["1000", "1003", "1007", "1014", "3000", "4999"] {
             assert!(Close::parse(good).is_ok(), "{good}");
         }
         assert_eq!(Close::new(1000, &"é".repeat(100)).reason, "é".repeat(61));

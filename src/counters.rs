@@ -1,6 +1,6 @@
 //! What has happened since the start: nothing is dropped in silence.
 
-use std::collections::BTreeMap;
+use crate::table::Table;
 
 /// Counters for status.json.
 #[derive(Debug, Default)]
@@ -8,11 +8,11 @@ pub struct Counters {
     /// Accepted by an open program.
     pub connections: u64,
     /// Refused, by cause.
-    pub refusals: BTreeMap<&'static str, u64>,
+    pub refusals: Table<&'static str, u64>,
     /// Closes by the code of WS_CLOSE_CODE.
-    pub closes: BTreeMap<u16, u64>,
+    pub closes: Table<u16, u64>,
     /// Events by kind, done and failed.
-    pub events: BTreeMap<&'static str, Outcomes>,
+    pub events: Table<&'static str, Outcomes>,
     /// Close events that a shutdown left no time for.
     pub closes_not_run: u64,
     /// Outbox lines carried out.
@@ -45,12 +45,12 @@ pub struct Outcomes {
 impl Counters {
     /// Counts a refusal.
     pub fn refused(&mut self, cause: &'static str) {
-        *self.refusals.entry(cause).or_default() += 1;
+        *self.refusals.entry(cause) += 1;
     }
 
     /// Counts an event's end.
     pub fn event(&mut self, kind: &'static str, failed: bool) {
-        let outcomes = self.events.entry(kind).or_default();
+        let outcomes = self.events.entry(kind);
         match failed {
             true => outcomes.failed += 1,
             false => outcomes.done += 1,

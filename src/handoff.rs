@@ -1,6 +1,7 @@
 //! The hand-off record: what `nph-*` tells the daemon in one datagram, beside the
 //! descriptors. `ws2cgi/1 NAME`, then `KEY=VALUE`, each ended by a NUL.
 
+use crate::http::Style;
 use crate::limits::HANDOFF_RECORD;
 use crate::variables::Variables;
 
@@ -16,6 +17,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// What the web server makes of an answer that goes through it: from a program whose name
+    /// begins with `nph-` it takes it as it is.
+    pub fn style(&self) -> Style {
+        let software = self.variables.text("SERVER_SOFTWARE");
+        // boa 0.93 looks at the last segment of the path only.
+        match self.program.starts_with("nph-") && !software.starts_with("Boa/0.93") {
+            true => Style::Http,
+            false => Style::Cgi,
+        }
+    }
+
     /// None: longer than a datagram may be.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -33,6 +33,8 @@ pub fn parse(
     local: Option<SocketAddr>,
     trust: bool,
 ) -> Head {
+    // However many bytes came at once.
+    let bytes = &bytes[..bytes.len().min(HEAD)];
     let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     let wrong = |status, text: &str| Head::Wrong(Refusal::new(status, "head", text));
@@ -61,15 +63,24 @@ pub fn parse(
         // An underscore would collide with the name that a hyphen makes.
         if !field.name.contains('_') {
             let name = field.name.to_ascii_uppercase().replace('-', "_");
-            match name.as_str() {
-                "CONTENT_LENGTH" | "CONTENT_TYPE" => variables.offer(&name, field.value),
-                _ => variables.offer(&format!("HTTP_{name}"), field.value),
+            let name = match name.as_str() {
+                "CONTENT_LENGTH" | "CONTENT_TYPE" => name,
+                _ => format!("HTTP_{name}"),
+            };
+            if SINGLE.contains(&name.as_str()) && variables.get(&name).is_some() {
+                return wrong(400, &format!("400: more than one {}", field.name));
             }
+            variables.append(&name, field.value);
         }
     }
     let modern = request.version == Some(1);
     if !modern && variables.get("HTTP_SEC_WEBSOCKET_KEY").is_some() {
         return wrong(505, "505: an upgrade needs HTTP/1.1");
+    }
+    // RFC 9112 §3.2.
+    let host = variables.get("HTTP_HOST");
+    if host.map_or(modern, |host| !is_authority(host)) {
+        return wrong(400, "400: the Host header is missing, or none");
     }
     if !connection || !modern {
         // Then the Upgrade field was not meant for us (RFC 9110 §7.8).
@@ -114,22 +125,37 @@ pub fn parse(
     }
 }
 
+/// The fields that may stand once (RFC 9112 §3.2 and §6.3, RFC 6454 §7.3, RFC 6455 §11.3): of two,
+/// another reader of this head may believe the other.
+const SINGLE: [&str; 6] = [
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "HTTP_HOST",
+    "HTTP_ORIGIN",
+    "HTTP_SEC_WEBSOCKET_KEY",
+    "HTTP_SEC_WEBSOCKET_VERSION",
+];
+
+/// Whether it is a Host field's value, as far as its characters go (RFC 3986 §3.2).
+fn is_authority(host: &[u8]) -> bool {
+    let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(b);
+    host.iter().all(good)
+}
+
 fn believe_proxy(variables: &mut Variables) {
-    // A proxy adds the address it saw at the end; what stands before it the client said.
-    let address = variables
-        .text("HTTP_X_FORWARDED_FOR")
-        .rsplit(',')
-        .next()
-        .unwrap_or("")
-        .trim();
-    if let Ok(address) = address.parse::<core::net::IpAddr>() {
-        variables.set("REMOTE_ADDR", address.to_string());
+    // A proxy adds what it saw at the end; what stands before it the client said, and need not
+    // be text.
+    let last = |name| {
+        let value = variables.get(name).unwrap_or_default();
+        let last = value.rsplit(|&b| b == b',').next().unwrap_or_default();
+        core::str::from_utf8(last.trim_ascii()).unwrap_or_default()
+    };
+    let https = last("HTTP_X_FORWARDED_PROTO").eq_ignore_ascii_case("https");
+    if let Ok(address) = last("HTTP_X_FORWARDED_FOR").parse::<core::net::IpAddr>() {
+        variables.set("REMOTE_ADDR", address.to_canonical().to_string());
         variables.remove("REMOTE_PORT");
     }
-    if variables
-        .text("HTTP_X_FORWARDED_PROTO")
-        .eq_ignore_ascii_case("https")
-    {
+    if https {
         variables.set("HTTPS", "on");
     }
 }
@@ -177,11 +203,16 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_believed() {
-        let (_, _, vars) = whole(HEAD_TEXT, true);
-        assert_eq!(
-            (vars.text("REMOTE_ADDR"), vars.text("HTTPS")),
-            ("9.9.9.9", "on")
-        );
+        // It may add an element, or a field of its own.
+        let more = "\r\nX-Forwarded-For: \u{ff}, ::ffff:8.8.8.8\r\nX-Forwarded-Proto: http";
+        let fields = HEAD_TEXT.replace("\r\nProxy", &format!("{more}\r\nProxy"));
+        for (text, address, https) in [(HEAD_TEXT, "9.9.9.9", "on"), (&fields, "8.8.8.8", "")] {
+            let (_, _, vars) = whole(text, true);
+            assert_eq!(
+                (vars.text("REMOTE_ADDR"), vars.text("HTTPS")),
+                (address, https)
+            );
+        }
     }
 
     #[test]
@@ -202,6 +233,25 @@ mod tests {
                 "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
                 411,
             ),
+            ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(), 400),
+            ("GET / HTTP/1.0\r\nHost: a/b\r\n\r\n".to_owned(), 400),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nHOST: a\r\n\r\n".to_owned(),
+                400,
+            ),
+            (
+                "POST / HTTP/1.0\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_owned(),
+                400,
+            ),
+            // Whole, but too long.
+            (
+                format!(
+                    "GET / HTTP/1.1\r\nHost: a\r\nA: {}\r\n\r\n",
+                    "x".repeat(HEAD)
+                ),
+                431,
+            ),
             (format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(HEAD)), 431),
             (
                 format!(
@@ -220,6 +270,7 @@ mod tests {
             parse(b"GET / HT", None, None, false),
             Head::Unfinished
         ));
-        assert_eq!(whole("GET /../x HTTP/1.1\r\n\r\n", false).1, None);
+        let outside = "GET /../x HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(whole(outside, false).1, None);
     }
 }

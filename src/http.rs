@@ -36,10 +36,14 @@ impl Answer {
     /// Its bytes. It ends its connection.
     pub fn to_bytes(&self, style: Style) -> Vec<u8> {
         let (status, phrase) = &self.status;
-        // RFC 9110 §8.6: none in a 204.
-        let length = (*status != 204).then_some(self.body.len());
+        // RFC 9110 §6.4.1, §8.6: these have no body, and a 204 no length.
+        let body = match status {
+            204 | 304 => &[][..],
+            _ => &self.body,
+        };
+        let length = (![204, 304].contains(status)).then_some(body.len());
         let mut bytes = head(style, (*status, phrase), &self.fields, length);
-        bytes.extend_from_slice(&self.body);
+        bytes.extend_from_slice(body);
         bytes
     }
 }
@@ -165,5 +169,28 @@ pub fn reason(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_answers_have_no_body() {
+        for (status, length, body) in [
+            (200, "Content-Length: 2\r\n", "no"),
+            (204, "", ""),
+            (304, "", ""),
+        ] {
+            let answer = Answer {
+                status: (status, "x".to_owned()),
+                fields: Vec::new(),
+                body: b"no".to_vec(),
+            };
+            let expected =
+                format!("HTTP/1.1 {status} x\r\n{length}Connection: close\r\n\r\n{body}");
+            assert_eq!(answer.to_bytes(Style::Http), expected.as_bytes());
+        }
     }
 }

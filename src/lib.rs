@@ -13,15 +13,16 @@ pub mod sys;
 
 // Grammars and tables, without I/O. Those that stand alone,
 pub mod close;
-pub mod counters;
 pub mod http;
 pub mod json;
 pub mod memory;
 pub mod name;
 pub mod query;
+pub mod table;
 pub mod variables;
 
 // those made of them,
+pub mod counters;
 pub mod handoff;
 pub mod handshake;
 pub mod logging;
@@ -81,6 +82,10 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         .into_owned();
     let mut args: Vec<_> = args.collect();
     if applet(&called_as).is_none() {
+        if stands_in(&called_as, &env) {
+            // Before argv is read: boa makes it of the query.
+            return hand_over(&mut sys, file_name(&called_as), &called_as, &env);
+        }
         // `ws2cgi NAME ...`; its options begin with a dash.
         let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
         if let Some(name) = first.filter(|name| applet(name).is_some()) {
@@ -96,33 +101,53 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
     }
     match applet(&called_as) {
         Some("ws-send") => send::run(&sys, &called_as, args, &env),
-        // From here on argv is not read: boa makes it of the query.
+        // Nor do these read it.
         Some("ws-push") => push::run(&sys, &called_as, &env),
-        Some(post) if !post.starts_with("nph-") => post::run(&mut sys, post, &called_as, &env),
-        Some(nph) => nph::run(&mut sys, nph, &called_as, &env),
+        Some(nph) if nph.starts_with("nph-") => nph::run(&mut sys, nph, &called_as, &env),
+        Some(other) => hand_over(&mut sys, other, &called_as, &env),
         None => daemon(sys, args, &env),
     }
 }
 
+/// An ordinary CGI program, whose output the web server parses.
+fn hand_over<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environment) -> u8 {
+    match variable(env, "REQUEST_METHOD") {
+        Some("GET") => nph::run(sys, program, called_as, env),
+        _ => post::run(sys, program, called_as, env),
+    }
+}
+
+/// The last part of a path.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// The small program of a name or path, if it is one.
 fn applet(called_as: &str) -> Option<&str> {
-    let name = called_as.rsplit('/').next().unwrap_or_default();
+    let name = file_name(called_as);
     let fixed = ["ws-send", "ws-push", "ws-post"].contains(&name);
     (fixed || name.starts_with("nph-") || name.starts_with("post-")).then_some(name)
 }
 
+/// Whether a web server runs us by a name that says nothing: that of a program whose place we
+/// have taken. (A program of ours has WS_EVENT, and may run any copy of ws2cgi.)
+fn stands_in(called_as: &str, env: &Environment) -> bool {
+    let request = |name| variable(env, name).is_some();
+    file_name(called_as) != "ws2cgi" && request("GATEWAY_INTERFACE") && !request("WS_EVENT")
+}
+
+fn variable<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
+    let found = env.iter().find(|(n, _)| n == name);
+    found.and_then(|(_, value)| value.to_str())
+}
+
 fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
-    let variable = |name: &str| {
-        env.iter()
-            .find(|(n, _)| n == name)
-            .and_then(|(_, v)| v.to_str())
-    };
     let complain = |why: &str| S::log(&logging::line(&format!("ws2cgi: {why}")));
     let say = |text| match print(&sys, text) {
         Ok(()) => 0,
         Err(_) => 111,
     };
-    if variable("GATEWAY_INTERFACE").is_some() {
+    if variable(env, "GATEWAY_INTERFACE").is_some() {
         complain("the daemon is no CGI program; link it as nph-ws and let the web server run that");
         return 100;
     }
@@ -135,7 +160,7 @@ fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {
             return 100;
         }
     };
-    logging::init::<S>(variable("RUST_LOG"));
+    logging::init::<S>(variable(env, "RUST_LOG"));
     match server::serve(sys, config) {
         Ok(()) => 0,
         Err(why) => {

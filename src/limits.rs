@@ -33,7 +33,8 @@ pub const ROUTE: usize = 256;
 pub const REFUSALS: usize = 8;
 
 /// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
-/// the FIFO, the locked run folder, the log, `/dev/null`, a file being written, and some spare.
+/// the FIFO, the locked run folder, the log, `/dev/null`, a pipe of our own, a file being
+/// written, and some spare.
 pub const FIXED_DESCRIPTORS: usize = 16;
 /// A socket, or the two pipes of lighttpd's `cgi.upgrade`.
 pub const DESCRIPTORS_PER_CONNECTION: usize = 2;
@@ -117,6 +118,10 @@ pub const HISTORY_ENTRY: usize = 128 + 16 * size_of::<usize>();
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.
 pub const QUEUE_SLOT: usize = 10 * size_of::<usize>();
+
+/// By how much the memory in use falls before what is free goes back to the system: one message of
+/// the largest size that is usual. Giving it back takes some microseconds.
+pub const EBB: usize = 64 * 1024;
 
 /// A log line, cut so that one write to a pipe is whole (POSIX `PIPE_BUF` on Linux).
 pub const LOG_LINE: usize = 4096;

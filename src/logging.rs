@@ -4,7 +4,7 @@ use crate::limits::LOG_LINE;
 use crate::sys::Sys;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::io::{self, Write};
+use log::{LevelFilter, Log, Metadata, Record};
 
 static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
@@ -16,29 +16,52 @@ pub fn dropped() -> usize {
     DROPPED.load(Relaxed)
 }
 
-/// Starts logging; `filter` is RUST_LOG.
-pub fn init<S: Sys>(filter: Option<&str>) {
-    const DEFAULT: &str = "warn";
-    let known = |f: &&str| f.contains('=') || f.parse::<log::LevelFilter>().is_ok();
-    let filter = filter.filter(|filter| !filter.is_empty());
-    let (chosen, unknown) = match filter {
-        Some(filter) if !known(&filter) => (DEFAULT, Some(filter)),
-        filter => (filter.unwrap_or(DEFAULT), None),
+/// Starts logging; `level` is RUST_LOG.
+pub fn init<S: Sys>(level: Option<&str>) {
+    let level = level.filter(|level| !level.is_empty());
+    let known = level.map(|level| level.parse().map_err(|_| level));
+    let (level, unknown) = match known {
+        Some(Ok(level)) => (level, None),
+        Some(Err(unknown)) => (LevelFilter::Warn, Some(unknown)),
+        None => (LevelFilter::Warn, None),
     };
-    let mut builder = env_logger::Builder::new();
-    // The line of the start is for everyone who has not asked for silence.
-    let start = if chosen == "off" { "off" } else { "info" };
-    builder
-        .parse_filters(&format!("{START}={start},{chosen}"))
-        .format(|out, record| {
-            out.write_all(&line(&format!("{} {}", record.level(), record.args())))
-        });
-    builder.target(env_logger::Target::Pipe(Box::new(Stderr(S::log))));
+    let logger = Logger {
+        level,
+        write: S::log,
+    };
     // Fails only where a logger is set already, as in tests.
-    let _ = builder.try_init();
+    if log::set_logger(Box::leak(Box::new(logger))).is_ok() {
+        // The line of the start is for everyone who has not asked for silence.
+        log::set_max_level(match level {
+            LevelFilter::Off => LevelFilter::Off,
+            level => level.max(LevelFilter::Info),
+        });
+    }
     if let Some(unknown) = unknown {
         log::warn!("RUST_LOG={unknown} is no level (off, error, warn, info, debug or trace)");
     }
+}
+
+struct Logger {
+    level: LevelFilter,
+    write: fn(&[u8]) -> bool,
+}
+
+impl Log for Logger {
+    fn enabled(&self, record: &Metadata) -> bool {
+        record.level() <= self.level || record.target() == START
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            let text = format!("{} {}", record.level(), record.args());
+            if !(self.write)(&line(&text)) {
+                DROPPED.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// A text as one line: control characters escaped, cut to what one write takes whole.
@@ -64,21 +87,6 @@ const MISLEADING: [char; 13] = [
     '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}',
     '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
 ];
-
-struct Stderr(fn(&[u8]) -> bool);
-
-impl Write for Stderr {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !(self.0)(line) {
-            DROPPED.fetch_add(1, Relaxed);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! `--memory`: one account for all buffers, charged before they are allocated.
 
+use crate::limits::EBB;
 use core::cell::Cell;
 use std::rc::Rc;
 
@@ -11,6 +12,8 @@ pub struct Memory(Rc<Account>);
 struct Account {
     bounds: Bounds,
     used: Cell<usize>,
+    /// The most that was in use since [`Memory::ebbed`] was last true.
+    crest: Cell<usize>,
 }
 
 /// How much there is, and who leaves what to whom, so that a message to browsers can always
@@ -40,12 +43,23 @@ impl Memory {
         Memory(Rc::new(Account {
             bounds,
             used: Cell::new(bounds.set_aside),
+            crest: Cell::new(bounds.set_aside),
         }))
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.0.used.get()
+    }
+
+    /// Whether so much less is in use than was that the system should have it back; then it is
+    /// false until that happens again.
+    pub fn ebbed(&self) -> bool {
+        let ebbed = self.0.crest.get() - self.used() >= EBB;
+        if ebbed {
+            self.0.crest.set(self.used());
+        }
+        ebbed
     }
 
     /// The bound.
@@ -74,6 +88,7 @@ impl Memory {
             return None;
         }
         self.0.used.set(used);
+        self.0.crest.set(self.0.crest.get().max(used));
         Some(Charge {
             account: self.0.clone(),
             bytes,
@@ -128,5 +143,23 @@ mod tests {
         drop(a);
         assert_eq!(memory.used(), 10);
         assert!(memory.outbound(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn an_ebb_is_told_once() {
+        let memory = Memory::new(Bounds {
+            all: 10 * EBB,
+            set_aside: 10,
+            for_outbound: 0,
+            for_slots: 0,
+        });
+        let (low, high) = (memory.inbound(EBB - 1), memory.inbound(EBB));
+        drop(low);
+        assert!(!memory.ebbed(), "not far enough");
+        drop(high);
+        assert!(memory.ebbed());
+        assert!(!memory.ebbed(), "told");
+        drop(memory.inbound(EBB));
+        assert!(memory.ebbed());
     }
 }

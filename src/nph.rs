@@ -1,5 +1,6 @@
 //! `nph-*`: the hand-off. Exec'd by the web server, it gives the client's connection and
-//! the CGI environment to the daemon and exits. Where it can't, it answers for itself.
+//! the CGI environment to the daemon and exits. Where it can't, it answers for itself. So does
+//! a program of another name with what is no POST.
 
 use crate::handoff::Record;
 use crate::handover::{descriptor, log, record, send};
@@ -16,7 +17,7 @@ pub fn run<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environmen
     let run = RunDir::find(sys, called_as, env);
     if let Err(refusal) = hand_over(sys, &record, &run) {
         log::<S>(program, &refusal);
-        answer(sys, &refusal, record.variables.text("SERVER_SOFTWARE"));
+        answer(sys, &refusal, record.style());
     }
     0
 }
@@ -76,14 +77,15 @@ fn no_way(software: &str) -> Refusal {
 
 /// Answers in the server's stead, and ends the connection at once: boa's parent may be
 /// reading a POST's body from it, with all of boa waiting.
-fn answer<S: Sys>(sys: &S, refusal: &Refusal, software: &str) {
+fn answer<S: Sys>(sys: &S, refusal: &Refusal, style: Style) {
     let Ok(stdout) = sys.inherited(1) else {
         return;
     };
-    // Not run as NPH where the name is not the path's last segment: it parses CGI headers.
-    let parsed =
-        software.starts_with("Boa/0.93") && sys.kind(&stdout).ok() == Some(Kind::PipeWriter);
-    let style = if parsed { Style::Cgi } else { Style::Http };
+    // Nobody parses what goes to the browser's own socket.
+    let style = match sys.kind(&stdout) {
+        Ok(Kind::Stream { remote, .. }) if remote.is_some() => Style::Http,
+        _ => style,
+    };
     // A client that is gone needs no answer.
     let _ = write_all(sys, &stdout, &refusal.answer().to_bytes(style));
     sys.shutdown(&stdout, true);

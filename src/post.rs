@@ -1,5 +1,6 @@
 //! `ws-post`: the way up for browsers without a WebSocket. An ordinary CGI program, it gives its
 //! standard input, the body, and its standard output, the way for the answer, to the daemon.
+//! So does every program whose name does not begin with `nph-`, with a POST.
 
 use crate::handover::{descriptor, log, record, send};
 use crate::http::{Refusal, Style};

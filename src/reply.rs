@@ -249,7 +249,13 @@ fn field(line: &[u8]) -> Result<(&str, &[u8]), String> {
     if name.is_empty() || !name.iter().all(token) {
         return Err(format!("no header field: '{}'", shown()));
     }
-    if value.contains(&0) || value.contains(&b'\r') {
+    // What we keep to ourselves may hold more than what goes into an HTTP answer (RFC 9110 §5.5).
+    let ours = name.len() > 3 && name[..3].eq_ignore_ascii_case(b"ws-");
+    let bad = |&b: &u8| match ours {
+        true => b"\r\0".contains(&b),
+        false => b.is_ascii_control() && b != b'\t',
+    };
+    if value.iter().any(bad) {
         return Err(format!(
             "a control character in a header field: '{}'",
             shown()
@@ -352,6 +358,9 @@ mod tests {
             b": c\n\n",
             b"A: b\rc\n\n",
             b"A: b\0c\n\n",
+            b"A: b\x1bc\n\n",
+            b"Status: 403 b\x7fc\n\n",
+            b"WS-State: b\0c\n\n",
             b"Status: 99 x\n\n",
             b"Status: 101 x\n\n",
             b"Status: x\n\n",
@@ -399,6 +408,12 @@ mod tests {
             .map(|(n, _)| n)
             .collect();
         assert_eq!(names, ["Set-Cookie", "X-Mine"]);
+    }
+
+    #[test]
+    fn a_state_is_bytes() {
+        let reply = parse(b"WS-State: b\x1b\xffc\n\n").unwrap();
+        assert_eq!(reply.state.as_deref(), Some(&b"b\x1b\xffc"[..]));
     }
 
     #[test]

@@ -16,23 +16,27 @@ fn segment(segment: &str) -> bool {
     !segment.is_empty() && !segment.starts_with('.') && segment.bytes().all(name::byte)
 }
 
-/// The route of a hand-off by the program's name: `nph-ws` and `ws-post` route by PATH_INFO, any
-/// other `nph-NAME` or `post-NAME` is `/NAME` + PATH_INFO and reaches nothing outside `/NAME`, so
-/// that a web server's access rule on that one program holds. None: no route.
+/// The NAME of `nph-NAME` or `post-NAME`; of what has another name, that. None: it routes by
+/// PATH_INFO, as `nph-ws` and `ws-post` do.
+pub fn named(program: &str) -> Option<&str> {
+    let name = program.strip_prefix("nph-");
+    let name = name.or(program.strip_prefix("post-")).unwrap_or(program);
+    Some(name).filter(|name| *name != "ws" && *name != "ws-post")
+}
+
+/// The route of a hand-off by the program's name: by PATH_INFO, or `/NAME` + PATH_INFO, which
+/// reaches nothing outside `/NAME`, so that a web server's access rule on that one program holds.
+/// None: no route.
 pub fn of_handoff(program: &str, path_info: &[u8]) -> Option<String> {
-    let name = match program {
-        "ws-post" => "ws",
-        _ => program
-            .strip_prefix("nph-")
-            .or(program.strip_prefix("post-"))?,
-    };
     let path_info = core::str::from_utf8(path_info).ok()?;
     if !path_info.is_empty() && !path_info.starts_with('/') {
         return None;
     }
-    let route = match name {
-        "ws" => path_info.to_owned(),
-        _ => format!("/{name}{path_info}"),
+    let route = match named(program) {
+        None => path_info.to_owned(),
+        // One segment: whoever sends it may be anyone.
+        Some(name) if segment(name) => format!("/{name}{path_info}"),
+        Some(_) => return None,
     };
     valid(&route).then_some(route)
 }
@@ -65,6 +69,12 @@ mod tests {
             of_handoff("nph-chat", b"/room").as_deref(),
             Some("/chat/room")
         );
+        // A program that the page had before, and that we stand in for.
+        assert_eq!(
+            of_handoff("long-poll.cgi", b"/a").as_deref(),
+            Some("/long-poll.cgi/a")
+        );
+        assert_eq!(of_handoff("ws-post", b"/chat").as_deref(), Some("/chat"));
         for (program, path_info) in [
             ("nph-ws", &b""[..]),
             ("nph-ws", b"/"),
@@ -82,7 +92,10 @@ mod tests {
             ("nph-admin", b"/\xff"),
             ("nph-", b""),
             ("nph-..", b""),
-            ("ws", b"/chat"),
+            ("post-", b""),
+            ("nph-chat/room", b""),
+            (".hidden", b""),
+            ("", b"/chat"),
         ] {
             let shown = path_info.escape_ascii();
             assert_eq!(of_handoff(program, path_info), None, "{program} {shown}");

@@ -12,14 +12,20 @@ pub struct RunDir(String);
 /// What the daemon holds of it.
 pub struct Held<S: Sys> {
     /// Hand-off records arrive here.
-    pub handoff: S::Fd,
-    /// Device and inode of its name.
-    pub handoff_id: Option<(u64, u64)>,
+    pub handoff: Handoff<S::Fd>,
     /// The FIFO, open for both.
     pub outbox: S::Fd,
     /// The folder, locked: the test for a live daemon. It is what nobody else can open, and so
     /// lock: its group may enter it, but not read it.
     pub lock: S::Fd,
+}
+
+/// The hand-off socket.
+pub struct Handoff<F> {
+    /// Its descriptor.
+    pub socket: F,
+    /// Device and inode of its name, which are not those of the descriptor.
+    pub name: Option<(u64, u64)>,
 }
 
 /// What the daemon puts back where it was removed, beside what it has open.
@@ -30,9 +36,6 @@ pub enum Place {
     /// The spool folder.
     Spool,
 }
-
-/// A socket, and device and inode of its name, which are not those of its descriptor.
-pub type Bound<F> = (F, Option<(u64, u64)>);
 
 impl RunDir {
     /// A run folder at an absolute path.
@@ -149,17 +152,16 @@ impl RunDir {
         self.write_pid(sys)?;
         self.prepare_spool(sys)?;
         let outbox = self.prepare_outbox(sys)?;
-        let (handoff, handoff_id) = self.bind_handoff(sys)?;
+        let handoff = self.bind_handoff(sys)?;
         Ok(Held {
             handoff,
-            handoff_id,
             outbox,
             lock,
         })
     }
 
     /// Makes the hand-off socket.
-    pub fn bind_handoff<S: Sys>(&self, sys: &S) -> Result<Bound<S::Fd>, String> {
+    pub fn bind_handoff<S: Sys>(&self, sys: &S) -> Result<Handoff<S::Fd>, String> {
         let path = self.handoff();
         let fail = |e| format!("cannot use {path}: {e}");
         // Whoever bound it is gone: the lock is ours.
@@ -168,7 +170,8 @@ impl RunDir {
             _ => {}
         }
         let socket = sys.bind_handoff(&path).map_err(fail)?;
-        Ok((socket, sys.lstat(&path).map(|stat| stat.id).ok()))
+        let name = sys.lstat(&path).map(|stat| stat.id).ok();
+        Ok(Handoff { socket, name })
     }
 
     /// Whether the folder of this name is still the one that was locked.

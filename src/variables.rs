@@ -26,6 +26,11 @@ const KNOWN: [&str; 21] = [
     "SERVER_SOFTWARE",
 ];
 
+/// Header fields that are not passed. A client's "Proxy:" would redirect what the program itself
+/// fetches; the length and type of the request's own body are in no event the payload's (RFC
+/// 3875 §4.1.18).
+const NEVER: [&str; 3] = ["PROXY", "CONTENT_LENGTH", "CONTENT_TYPE"];
+
 /// Name and value pairs in the order they came; the first of a repeated name wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Variables(Vec<(String, Vec<u8>)>);
@@ -36,6 +41,23 @@ impl Variables {
         if allowed(name) && self.get(name).is_none() {
             let header = name.starts_with("HTTP_");
             self.set(name, if header { field_value(value) } else { value });
+        }
+    }
+
+    /// Takes a header field as [`offer`](Variables::offer) does; behind one of its name as an
+    /// element of the same list (RFC 9110 §5.3, RFC 6265 §5.4 for cookies).
+    pub fn append(&mut self, name: &str, value: &[u8]) {
+        let separator: &[u8] = match name {
+            "HTTP_COOKIE" => b"; ",
+            _ => b", ",
+        };
+        match (self.get(name).unwrap_or_default(), field_value(value)) {
+            (b"", value) => {
+                self.remove(name);
+                self.offer(name, value);
+            }
+            (_, b"") => {}
+            (old, more) => self.set(name, [old, separator, more].concat()),
         }
     }
 
@@ -89,8 +111,9 @@ fn field_value(mut value: &[u8]) -> &[u8] {
 
 fn allowed(name: &str) -> bool {
     match name.strip_prefix("HTTP_") {
-        // A client's "Proxy:" header would redirect what the program itself fetches.
-        Some(header) => header != "PROXY" && !header.is_empty() && header.bytes().all(header_byte),
+        Some(header) => {
+            !header.is_empty() && header.bytes().all(header_byte) && !NEVER.contains(&header)
+        }
         None => KNOWN.contains(&name),
     }
 }
@@ -110,6 +133,8 @@ mod tests {
             "PATH",
             "LD_PRELOAD",
             "HTTP_PROXY",
+            "HTTP_CONTENT_LENGTH",
+            "HTTP_CONTENT_TYPE",
             "HTTP_",
             "HTTP_x",
             "IFS",
@@ -124,6 +149,26 @@ mod tests {
         assert_eq!(vars.get("HTTP_COOKIE"), Some(&b"a=1??b?c?"[..]));
         vars.offer("QUERY_STRING", "é".as_bytes());
         assert_eq!(vars.text("QUERY_STRING"), "é");
+    }
+
+    #[test]
+    fn fields_of_one_name_are_one_list() {
+        let mut vars = Variables::default();
+        for (name, value) in [
+            ("HTTP_VIA", ""),
+            ("HTTP_VIA", "a "),
+            ("HTTP_VIA", " "),
+            ("HTTP_VIA", "b, c"),
+            ("HTTP_COOKIE", "d=1"),
+            ("HTTP_COOKIE", "e=2"),
+            ("HTTP_PROXY", "x"),
+            ("HTTP_PROXY", "y"),
+        ] {
+            vars.append(name, value.as_bytes());
+        }
+        assert_eq!(vars.text("HTTP_VIA"), "a, b, c");
+        assert_eq!(vars.text("HTTP_COOKIE"), "d=1; e=2");
+        assert_eq!(vars.iter().count(), 2);
     }
 
     #[test]

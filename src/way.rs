@@ -159,14 +159,18 @@ fn cookie(vars: &Variables) -> Option<(Id, String)> {
 
 fn length(vars: &Variables) -> Result<usize, Refusal> {
     match vars.text("CONTENT_LENGTH") {
+        // Unset where there is no body (RFC 3875 §4.1.2): busybox does so for an empty one.
+        "" if vars.get("HTTP_TRANSFER_ENCODING").is_none() => Ok(0),
         "" => Err(Refusal::new(
             411,
             "length",
             "411: Content-Length is missing",
         )),
-        text => text
-            .parse()
-            .map_err(|_| Refusal::new(400, "length", "400: Content-Length is no number")),
+        // Digits alone (RFC 9110 §8.6): a sign would do for parse.
+        text => Some(text)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Refusal::new(400, "length", "400: Content-Length is no number")),
     }
 }
 
@@ -217,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_post_is_digits() {
+        let of = |length: &str| {
+            let vars = vars(&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)]);
+            match Way::of(&vars) {
+                Ok(Way::Post(post)) => Ok(post.length),
+                Ok(other) => panic!("{other:?}"),
+                Err(refusal) => Err(refusal.status),
+            }
+        };
+        assert_eq!((of("0"), of("007")), (Ok(0), Ok(7)));
+        assert_eq!(of(""), Err(411));
+        for bad in ["+5", "-5", " 5", "5, 5", "0x5", "99999999999999999999999"] {
+            assert_eq!(of(bad), Err(400), "{bad}");
+        }
+    }
+
+    #[test]
     fn ways() {
         let id = Id {
             boot: Boot(3),
@@ -253,7 +274,13 @@ mod tests {
             (&[("QUERY_STRING", "id=x&key=y")], 400),
             (&[("QUERY_STRING", "wait=x")], 400),
             (&[("REQUEST_METHOD", "PUT")], 405),
-            (&[("REQUEST_METHOD", "POST")], 411),
+            (
+                &[
+                    ("REQUEST_METHOD", "POST"),
+                    ("HTTP_TRANSFER_ENCODING", "chunked"),
+                ],
+                411,
+            ),
             (&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "-1")], 400),
             (
                 &[
@@ -266,14 +293,12 @@ mod tests {
         ] {
             assert_eq!(of(changes).unwrap_err().status, status, "{changes:?}");
         }
-        assert_eq!(
-            of(&[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", "5")]),
-            Ok(Way::Post(Post {
-                of: None,
-                length: 5,
-                number: None,
-            }))
-        );
+        for (length, bytes) in [("5", 5), ("", 0)] {
+            let post = [("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", length)];
+            let post = of(&post[..if length.is_empty() { 1 } else { 2 }]);
+            let (of, length, number) = (None, bytes, None);
+            assert_eq!(post, Ok(Way::Post(Post { of, length, number })));
+        }
     }
 
     #[test]

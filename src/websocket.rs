@@ -1,7 +1,7 @@
 //! The WebSocket protocol of one connection (RFC 6455), without I/O: bytes in, messages
 //! out. tungstenite decodes, and answers pings and closes into the queue.
 
-use crate::close::Close;
+use crate::close::{Close, may_be_sent};
 use crate::limits::IDLE_BUFFER;
 use crate::memory::{Charge, Memory};
 use crate::outbox::Opcode;
@@ -89,19 +89,24 @@ impl WebSocket {
     /// Decodes. Pongs and the answer to a close go into `queue`.
     pub fn next(&mut self, queue: &mut Queue, memory: &Memory) -> Next {
         loop {
+            // Not after our own close.
+            let answers = self.context.can_write();
             let (context, mut port) = self.port(queue, memory);
             let (opcode, bytes) = match context.read(&mut port) {
                 Ok(Message::Text(text)) => (Opcode::Text, Bytes::from(text)),
                 Ok(Message::Binary(bytes)) => (Opcode::Binary, bytes),
                 Ok(Message::Close(frame)) => {
-                    let close = frame.map(|f| Close::new(f.code.into(), &f.reason));
-                    // What tungstenite makes of a code that may not be sent (RFC 6455
-                    // §7.4): an error of the peer, not its wish.
-                    if close.as_ref() == Some(&forbidden_code()) {
-                        return Next::Failed(forbidden_code());
+                    // tungstenite's own answer, and this, tell of 1002 where it does not
+                    // know the peer's code.
+                    let close = frame.map(|_| self.meter.close_frame());
+                    if close.as_ref().is_some_and(|c| !may_be_sent(c.code)) {
+                        let why = "a close code that may not be sent";
+                        return Next::Failed(Close::new(1002, why));
                     }
-                    // Queues our answer, if it was not the answer to ours.
-                    let _ = context.flush(&mut port);
+                    if answers {
+                        let frame = Frame::close(close.as_ref().map(contents));
+                        queue.push_control(encode(frame));
+                    }
                     return Next::Closed(close);
                 }
                 Ok(_) => continue,
@@ -153,12 +158,8 @@ impl WebSocket {
     /// Queues our close frame; the peer's answer will show as [`Next::Closed`].
     pub fn close(&mut self, close: &Close, queue: &mut Queue, memory: &Memory) {
         let (context, mut port) = self.port(queue, memory);
-        let frame = CloseFrame {
-            code: close.code.into(),
-            reason: close.reason.as_str().into(),
-        };
         // It can't block: the queue takes all.
-        let _ = context.close(&mut port, Some(frame));
+        let _ = context.close(&mut port, Some(contents(close)));
     }
 
     fn port<'a>(
@@ -181,10 +182,7 @@ impl WebSocket {
 
 /// A close frame for a peer that can't be understood any more.
 pub fn close_frame(close: &Close) -> Vec<u8> {
-    encode(Frame::close(Some(CloseFrame {
-        code: close.code.into(),
-        reason: close.reason.as_str().into(),
-    })))
+    encode(Frame::close(Some(contents(close))))
 }
 
 fn encode(frame: Frame) -> Vec<u8> {
@@ -194,9 +192,11 @@ fn encode(frame: Frame) -> Vec<u8> {
     bytes
 }
 
-/// How tungstenite reports, and would answer, a close code that may not be sent.
-fn forbidden_code() -> Close {
-    Close::new(1002, "Protocol violation")
+fn contents(close: &Close) -> CloseFrame {
+    CloseFrame {
+        code: close.code.into(),
+        reason: close.reason.as_str().into(),
+    }
 }
 
 /// A whole text message, for one connection alone.
@@ -283,6 +283,8 @@ struct Meter {
     charge: Option<Charge>,
     /// There was no memory for the frame whose header is complete but for its last byte.
     unpaid: bool,
+    /// The payload of a close frame, unmasked.
+    close: Vec<u8>,
 }
 
 impl Meter {
@@ -310,10 +312,32 @@ impl Meter {
         };
         let more = (bytes.len() - count).min(usize::try_from(*left).unwrap_or(usize::MAX));
         *left -= more as u64;
-        if *left == 0 {
+        let whole = *left == 0;
+        self.note_close(&bytes[count..count + more]);
+        if whole {
             (self.seen, self.payload) = (0, None);
         }
         count + more
+    }
+
+    fn note_close(&mut self, payload: &[u8]) {
+        const FIN_CLOSE: u8 = 0x88;
+        const MASKED: u8 = 0x80;
+        if self.header[0] != FIN_CLOSE || self.header[1] & MASKED == 0 {
+            return;
+        }
+        // The header's last four bytes. A payload of more than 125 is refused.
+        let mask = &self.header[self.seen - 4..self.seen];
+        for byte in payload.iter().take(125 - self.close.len()) {
+            self.close.push(byte ^ mask[self.close.len() % 4]);
+        }
+    }
+
+    /// What the close frame said that has been decoded, if it had a code.
+    fn close_frame(&self) -> Close {
+        let (code, reason) = self.close.split_first_chunk().unwrap_or((&[0; 2], &[]));
+        let reason = core::str::from_utf8(reason).unwrap_or_default();
+        Close::new(u16::from_be_bytes(*code), reason)
     }
 
     fn header_len(&self) -> usize {

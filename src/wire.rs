@@ -13,6 +13,13 @@ use std::io::{self, ErrorKind};
 pub enum Wire<F> {
     /// Its socket.
     Socket(F),
+    /// A socket to a web server that keeps the browser's: apache's mod_cgid.
+    Server {
+        /// Goes both ways, but ends with the request: the browser is still there.
+        fd: F,
+        /// What the web server makes of an answer.
+        style: Style,
+    },
     /// Two descriptors to a web server that keeps the socket, and does the TLS.
     Pipes {
         /// From the browser: a pipe, or a file that holds all it sent.
@@ -36,33 +43,47 @@ impl<F> Wire<F> {
     pub fn style(&self) -> Style {
         match self {
             Wire::Socket(_) => Style::Http,
-            Wire::Pipes { style, .. } | Wire::Writer { style, .. } => *style,
+            Wire::Server { style, .. } | Wire::Pipes { style, .. } | Wire::Writer { style, .. } => {
+                *style
+            }
         }
+    }
+
+    /// Whether reading, or waiting to read, shows that the browser has gone. Else only writing
+    /// does.
+    pub fn shows_end(&self) -> bool {
+        !matches!(self, Wire::Server { .. })
     }
 
     /// How many descriptors it has.
     pub fn descriptors(&self) -> usize {
         match self {
-            Wire::Socket(_) | Wire::Writer { .. } => 1,
+            Wire::Socket(_) | Wire::Server { .. } | Wire::Writer { .. } => 1,
             Wire::Pipes { .. } => 2,
         }
     }
 
     /// Reads what the browser sent. 0 is the end; where there is only a way to it, an error is.
     pub fn read<S: Sys<Fd = F>>(&self, sys: &S, buf: &mut [u8]) -> io::Result<usize> {
-        let (Wire::Socket(from) | Wire::Pipes { from, .. } | Wire::Writer { to: from, .. }) = self;
+        let (Wire::Socket(from)
+        | Wire::Server { fd: from, .. }
+        | Wire::Pipes { from, .. }
+        | Wire::Writer { to: from, .. }) = self;
         sys.recv(from, buf)
     }
 
     /// Writes to the browser.
     pub fn write<S: Sys<Fd = F>>(&self, sys: &S, bytes: &[u8]) -> io::Result<usize> {
-        let (Wire::Socket(to) | Wire::Pipes { to, .. } | Wire::Writer { to, .. }) = self;
+        let (Wire::Socket(to)
+        | Wire::Server { fd: to, .. }
+        | Wire::Pipes { to, .. }
+        | Wire::Writer { to, .. }) = self;
         sys.send(to, bytes)
     }
 
     /// Ends it. `reset`: what the peer has not taken is thrown away.
     pub fn end<S: Sys<Fd = F>>(&self, sys: &S, reset: bool) {
-        if let Wire::Socket(fd) = self {
+        if let Wire::Socket(fd) | Wire::Server { fd, .. } = self {
             sys.before_close(fd, reset);
         }
     }
@@ -72,7 +93,7 @@ impl<F> Wire<F> {
     pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize, read: bool, write: bool) {
         match self {
             // Of a pipe that is written to, only the reader's end shows as readable.
-            Wire::Socket(fd) | Wire::Writer { to: fd, .. } => {
+            Wire::Socket(fd) | Wire::Server { fd, .. } | Wire::Writer { to: fd, .. } => {
                 let interest = match (read, write) {
                     (true, true) => Interest::Both,
                     (true, false) => Interest::Read,
@@ -212,7 +233,7 @@ impl<F> Farewell<F> {
             }
         }
         match &self.wire {
-            Wire::Socket(fd) => {
+            Wire::Socket(fd) | Wire::Server { fd, .. } => {
                 sys.shutdown(fd, false);
                 self.stage = Stage::Lingering;
                 self.deadline = self.deadline.min(now + LINGER);

@@ -149,7 +149,7 @@ impl<F> Client<F> {
         }
         let code = self.ending.as_ref().map(|ending| ending.code);
         if let Some(code) = code.filter(|_| !self.readable_still()) {
-            *shared.counters.closes.entry(code).or_default() += 1;
+            *shared.counters.closes.entry(code) += 1;
             self.wait_for(Task::Close, shared);
         }
     }

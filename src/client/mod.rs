@@ -223,7 +223,8 @@ impl<F> Client<F> {
     /// Adds its descriptors to the poll set, as far as it can go on.
     pub fn watch<S: Sys<Fd = F>>(&self, sys: &mut S, token: usize) {
         if let Some(wire) = &self.wire {
-            wire.watch(sys, token, self.reads(), self.writes() && self.stuck);
+            let reads = self.reads() && wire.shows_end();
+            wire.watch(sys, token, reads, self.writes() && self.stuck);
         }
     }
 

@@ -25,11 +25,24 @@ pub(super) enum Pulse {
 pub(super) struct Slowness {
     spent: Duration,
     since: Option<Duration>,
+    /// Somebody waits for this one.
+    blocks: bool,
 }
 
 impl<F> Client<F> {
-    /// Others wait, or no longer wait, for this queue.
-    pub fn held_up(&mut self, others: bool, now: Duration) {
+    /// Others wait for room in this queue.
+    pub fn block(&mut self) {
+        self.slowness.blocks = true;
+    }
+
+    /// Nobody is known to wait for it.
+    pub fn unblock(&mut self) {
+        self.slowness.blocks = false;
+    }
+
+    /// Its clock runs while others wait for it; `standing`: the outbox stands, so they may soon.
+    pub fn held_up(&mut self, standing: bool, now: Duration) {
+        let others = self.slowness.blocks || standing && self.is_full();
         let slow = &mut self.slowness;
         match (others, slow.since) {
             (true, None) => slow.since = Some(now),

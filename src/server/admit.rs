@@ -77,22 +77,14 @@ enum Unfit {
 struct Arrival<F> {
     wire: Wire<F>,
     route: Option<String>,
-    /// The URL path that leads to the handlers folder: `/cgi-bin/nph-ws`; empty on `--listen`.
+    /// The URL path that leads to the handlers folder, `/cgi-bin/nph-ws`, or to a program in
+    /// it, `/cgi-bin/nph-chat`; empty on `--listen`.
     base: String,
+    /// How many bytes of the route it stands for: `/chat`.
+    named: usize,
     variables: Variables,
     /// Bytes behind the head.
     early: Vec<u8>,
-}
-
-/// What a web server makes of an answer that goes through its pipe: from a program whose name
-/// begins with `nph-` it takes it as it is.
-fn style_of(record: &Record) -> Style {
-    let software = record.variables.text("SERVER_SOFTWARE");
-    // boa 0.93 looks at the last segment of the path only.
-    match record.program.starts_with("nph-") && !software.starts_with("Boa/0.93") {
-        true => Style::Http,
-        false => Style::Cgi,
-    }
 }
 
 impl<S: Sys> Server<S> {
@@ -144,10 +136,10 @@ impl<S: Sys> Server<S> {
             if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
                 return self.pause_admission("no descriptors are left");
             }
-            let Some(socket) = &self.handoff else {
+            let Some(handoff) = &self.handoff else {
                 return;
             };
-            match sys.receive_handoff(socket, &mut record) {
+            match sys.receive_handoff(&handoff.socket, &mut record) {
                 Ok(datagram) => {
                     // Whatever becomes of them, closing them must not wait.
                     for fd in &datagram.fds {
@@ -189,11 +181,8 @@ impl<S: Sys> Server<S> {
         }
         let record = Record::parse(bytes).map_err(Unfit::Wrong)?;
         let variables = &record.variables;
-        let (style, upgrade) = (
-            style_of(&record),
-            handshake::check_upgrade(variables).is_ok(),
-        );
-        let wire = self.wire_of(datagram.fds, style, upgrade);
+        let upgrade = handshake::check_upgrade(variables).is_ok();
+        let wire = self.wire_of(datagram.fds, record.style(), upgrade);
         let Some(wire) = wire.map_err(Unfit::Wrong)? else {
             return Err(Unfit::Gone(variables.text("REMOTE_ADDR").to_owned()));
         };
@@ -209,16 +198,8 @@ impl<S: Sys> Server<S> {
         Ok(Arrival {
             wire,
             route: route::of_handoff(&record.program, path_info),
-            base: match record.program.split_once('-') {
-                Some((_, "ws")) | Some(("ws", "post")) => base,
-                // Its name is the first segment of the route.
-                Some((kind, _)) => {
-                    let kind = format!("/{kind}-");
-                    let before = base.rsplit_once(&kind);
-                    before.map_or(String::new(), |(b, _)| format!("{b}{kind}"))
-                }
-                None => String::new(),
-            },
+            base,
+            named: route::named(&record.program).map_or(0, |name| 1 + name.len()),
             variables: record.variables,
             early: Vec::new(),
         })
@@ -240,6 +221,9 @@ impl<S: Sys> Server<S> {
             _ if !fds.is_empty() => return Err("it has more than two descriptors"),
             (_, None) => return Err("it has no descriptor"),
             (None, Some(fd)) => match sys.adopt(fd) {
+                Ok((fd, Kind::Stream { remote: None, .. })) if !upgrade => {
+                    Wire::Server { fd, style }
+                }
                 Ok((fd, Kind::Stream { .. })) => Wire::Socket(fd),
                 Ok((_, Kind::Unconnected)) => return Ok(None),
                 Ok((to, Kind::PipeWriter)) if !upgrade => Wire::Writer { to, style },
@@ -339,6 +323,7 @@ impl<S: Sys> Server<S> {
             wire: newcomer.wire,
             route,
             base: String::new(),
+            named: 0,
             variables,
             early: newcomer.head.split_off(len),
         });
@@ -409,7 +394,10 @@ impl<S: Sys> Server<S> {
             (&way, &arrival.wire),
             (_, Wire::Socket(_))
                 | (Way::WebSocket, Wire::Pipes { .. })
-                | (Way::Events | Way::Poll(_), Wire::Writer { .. })
+                | (
+                    Way::Events | Way::Poll(_),
+                    Wire::Server { .. } | Wire::Writer { .. }
+                )
         );
         if !fits {
             let text = "500: the descriptors handed over do not fit what is asked for";
@@ -422,7 +410,7 @@ impl<S: Sys> Server<S> {
         let id = self.new_id();
         let Arrival { wire, early, .. } = arrival;
         let client = Client::new(&mut self.shared, id, request, wire, &early, charge);
-        self.clients.insert(id.number, client);
+        self.clients.push(id.number, client);
         Ok(())
     }
 
@@ -447,7 +435,7 @@ impl<S: Sys> Server<S> {
                 client.polled() && client.id == *id && Some(client.request.route.as_str()) == route
             };
             let fits = self.shared.keys.fits(*id, key);
-            let client = self.clients.get_mut(&id.number).filter(|_| fits);
+            let client = self.clients.get_mut(id.number).filter(|_| fits);
             match client.filter(ours) {
                 // Another window of the same browser has our cookie, and waits.
                 Some(client) if wish.unnamed && client.poll_waits() => {}
@@ -501,7 +489,7 @@ impl<S: Sys> Server<S> {
                 if self.stopping.is_some() {
                     return Err(stopping());
                 }
-                let client = self.clients.get(&id.number);
+                let client = self.clients.get(id.number);
                 let ours = client.filter(|client| client.id == *id && client.takes_posts());
                 if ours.is_none() || !self.shared.keys.fits(*id, key) {
                     return Err(gone());
@@ -544,11 +532,7 @@ impl<S: Sys> Server<S> {
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;
         let path = format!("{}{program}", self.shared.config.handlers);
-        let script = match arrival.base.ends_with('-') {
-            // `/cgi-bin/nph-` and `/chat` make `/cgi-bin/nph-chat`.
-            true => format!("{}{}", arrival.base, &program[1..]),
-            false => format!("{}{program}", arrival.base),
-        };
+        let script = format!("{}{}", arrival.base, &program[arrival.named..]);
         let variables = request_variables(arrival.variables.clone(), &script, path_info);
         let request = Request {
             route: route.to_owned(),

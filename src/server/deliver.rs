@@ -187,7 +187,7 @@ impl<S: Sys> Server<S> {
             }
             Command::Close(target, close) => {
                 for number in self.meant(&target) {
-                    if let Some(client) = self.clients.get_mut(&number) {
+                    if let Some(client) = self.clients.get_mut(number) {
                         client.close(&close, By::Server, &mut self.shared);
                     }
                 }
@@ -201,7 +201,7 @@ impl<S: Sys> Server<S> {
             }
             Command::Leave(target, room) => {
                 for number in self.meant(&target) {
-                    if let Some(client) = self.clients.get_mut(&number) {
+                    if let Some(client) = self.clients.get_mut(number) {
                         client.leave(&room);
                     }
                 }
@@ -219,7 +219,7 @@ impl<S: Sys> Server<S> {
 
     /// Joins a connection to a room.
     pub(super) fn join(&mut self, number: u64, room: &str) {
-        if let Some(client) = self.clients.get_mut(&number) {
+        if let Some(client) = self.clients.get_mut(number) {
             if !client.join(room) {
                 warn!(
                     "{}: not joined to @{room}: it is in 16 rooms already",
@@ -234,7 +234,7 @@ impl<S: Sys> Server<S> {
         let clients = self.clients.iter();
         let meant: Vec<_> = clients
             .filter(|(_, c)| c.meant_by(target))
-            .map(|(&n, _)| n)
+            .map(|(n, _)| n)
             .collect();
         if meant.is_empty() {
             self.shared.counters.nobody += 1;
@@ -258,8 +258,8 @@ impl<S: Sys> Server<S> {
         if charged.is_none() {
             let most = self.clients.values().map(Client::queued).max();
             let much = most.unwrap_or_default() / 2;
-            let behind = self.clients.iter().filter(|(_, c)| c.queued() > much);
-            self.in_the_way.extend(behind.map(|(&number, _)| number));
+            let behind = self.clients.values_mut().filter(|c| c.queued() > much);
+            behind.for_each(Client::block);
         }
         charged
     }
@@ -280,13 +280,13 @@ impl<S: Sys> Server<S> {
         let mut meant = self.meant(target);
         if numbered {
             let clients = &self.clients;
-            meant.retain(|number| !clients.get(number).is_some_and(Client::reads_history));
+            meant.retain(|number| !clients.get(*number).is_some_and(Client::reads_history));
             message.mark = Some(self.shared.history.mark(self.shared.history.next()));
         }
         let at_once = self.shared.config.slow_timeout.is_zero();
         let (mut full, mut behind) = (Vec::new(), Vec::new());
         for &number in &meant {
-            if let Some(client) = self.clients.get_mut(&number) {
+            if let Some(client) = self.clients.get_mut(number) {
                 if client.is_full() {
                     // Slow is who takes nothing now, not who was sent much in one turn.
                     client.flush(&mut self.shared);
@@ -300,14 +300,18 @@ impl<S: Sys> Server<S> {
             }
         }
         if !full.is_empty() && !at_once {
-            self.in_the_way.extend(full);
+            for number in full {
+                if let Some(client) = self.clients.get_mut(number) {
+                    client.block();
+                }
+            }
             return Err(Blocked);
         }
         let slots = self.shared.memory.slots(meant.len() * QUEUE_SLOT);
         let mut slots = self.or_crowded(slots).ok_or(Blocked)?;
         let mut frames = Frames::default();
         for number in &meant {
-            if let Some(form) = self.clients.get(number).map(Client::form) {
+            if let Some(form) = self.clients.get(*number).map(Client::form) {
                 if !frames.has(form) {
                     let frame = message.frame(form, &self.shared.memory);
                     frames.add(form, self.or_crowded(frame).ok_or(Blocked)?);
@@ -315,7 +319,7 @@ impl<S: Sys> Server<S> {
             }
         }
         for number in meant {
-            let Some(client) = self.clients.get_mut(&number) else {
+            let Some(client) = self.clients.get_mut(number) else {
                 continue;
             };
             if full.contains(&number) {
@@ -353,7 +357,9 @@ impl<S: Sys> Server<S> {
             done => {
                 // Its name is freed whatever became of it, but only what it names is touched.
                 match self.shared.sys.unlink(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => warn!("{path} stays there: {e}"),
+                    Err(e) if done.is_ok() && e.kind() != ErrorKind::NotFound => {
+                        warn!("{path} stays there: {e}");
+                    }
                     _ => {}
                 }
                 done

@@ -82,7 +82,7 @@ impl<S: Sys> Server<S> {
 
     /// `output`: what its program printed.
     pub(super) fn event_done(&mut self, number: u64, kind: Kind, output: Result<Vec<u8>, Fault>) {
-        if let Some(client) = self.clients.get_mut(&number) {
+        if let Some(client) = self.clients.get_mut(number) {
             client.replying();
         }
         let mark = self.outbox.mark(&self.shared.sys);
@@ -186,7 +186,7 @@ impl<S: Sys> Server<S> {
         outcome: Result<Reply, Fault>,
         mut payment: Payment,
     ) -> Option<Stage> {
-        let client = self.clients.get(&number)?;
+        let client = self.clients.get(number)?;
         let (id, program) = (client.id, client.request.program.clone());
         let asked = client.asked();
         let mut reply = match outcome.and_then(|reply| checked(reply, kind, asked)) {
@@ -235,7 +235,7 @@ impl<S: Sys> Server<S> {
         for room in &reply.join {
             self.join(number, room);
         }
-        if let (Some(client), Some(state)) = (self.clients.get_mut(&number), reply.state) {
+        if let (Some(client), Some(state)) = (self.clients.get_mut(number), reply.state) {
             client.set_state(state);
         }
         let rest = Rest {
@@ -259,7 +259,7 @@ impl<S: Sys> Server<S> {
 
     /// What becomes of the connection when its event has failed.
     fn failed(&mut self, number: u64, kind: Kind, fault: &Fault) {
-        let Some(client) = self.clients.get_mut(&number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return;
         };
         let shared = &mut self.shared;
@@ -285,7 +285,7 @@ impl<S: Sys> Server<S> {
 
     /// The open program's word. False: there is nothing more to do with its reply.
     fn verdict(&mut self, number: u64, reply: &mut Reply, payment: &mut Payment) -> bool {
-        let Some(client) = self.clients.get_mut(&number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return false;
         };
         let shared = &mut self.shared;
@@ -323,7 +323,7 @@ impl<S: Sys> Server<S> {
     }
 
     fn answer_post(&mut self, number: u64, answer: Answer, payment: &mut Payment) {
-        let Some(client) = self.clients.get_mut(&number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return;
         };
         let shared = &mut self.shared;
@@ -336,7 +336,7 @@ impl<S: Sys> Server<S> {
 
     /// Leave and close, after the message; then the next event may come.
     fn complete(&mut self, number: u64, kind: Kind, rest: Rest) {
-        let Some(client) = self.clients.get_mut(&number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return;
         };
         if client.asked() {

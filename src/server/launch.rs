@@ -30,7 +30,7 @@ impl<S: Sys> Server<S> {
     /// of the account yet.
     fn slots(&self) -> impl Iterator<Item = &str> {
         let unpaid = self.answers.iter().filter_map(Answering::unpaid);
-        let answering = unpaid.filter_map(|number| self.clients.get(&number));
+        let answering = unpaid.filter_map(|number| self.clients.get(number));
         let jobs = self.jobs.iter().map(|job| job.program.as_str());
         jobs.chain(answering.map(|client| client.request.program.as_str()))
     }
@@ -46,7 +46,7 @@ impl<S: Sys> Server<S> {
     }
 
     fn start(&mut self, number: u64, ticket: u64) {
-        let Some(client) = self.clients.get_mut(&number) else {
+        let Some(client) = self.clients.get_mut(number) else {
             return;
         };
         let Some(task) = client.start() else {

@@ -21,9 +21,10 @@ use crate::job::{Fault, Job};
 use crate::key::Keys;
 use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::{Charge, Memory};
-use crate::rundir::{Held, RunDir};
+use crate::rundir::{Handoff, Held, RunDir};
 use crate::shared::Shared;
 use crate::sys::{Interest, Ready, Sys};
+use crate::table::Table;
 use crate::target::Boot;
 use crate::wire::Farewell;
 use admit::Newcomer;
@@ -32,7 +33,6 @@ use deliver::Outbox;
 use events::Answering;
 use log::{info, warn};
 use posts::Post;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// The daemon.
 pub struct Server<S: Sys> {
@@ -43,9 +43,7 @@ pub struct Server<S: Sys> {
     count: u64,
     started: Duration,
     /// None: shutting down.
-    handoff: Option<S::Fd>,
-    /// Device and inode of its name.
-    handoff_id: Option<(u64, u64)>,
+    handoff: Option<Handoff<S::Fd>>,
     listeners: Vec<S::Fd>,
     /// The run folder's lock, for as long as we live.
     lock: S::Fd,
@@ -53,15 +51,13 @@ pub struct Server<S: Sys> {
     newcomers: Vec<Option<Newcomer<S::Fd>>>,
     /// By POST, before their body is complete.
     posts: Vec<Option<Post<S::Fd>>>,
-    clients: BTreeMap<u64, Client<S::Fd>>,
+    clients: Table<u64, Client<S::Fd>>,
     /// Connections with only their last bytes to write.
     farewells: Vec<Farewell<S::Fd>>,
     jobs: Vec<Job<S::Fd>>,
     /// Replies that are being carried out.
     answers: Vec<Answering>,
     outbox: Outbox<S::Fd>,
-    /// Connections that others wait for, in this turn.
-    in_the_way: BTreeSet<u64>,
     /// No descriptor could be had: newcomers wait until then.
     admit_again: Duration,
     /// A program could not be started: none is before a job has ended.
@@ -115,17 +111,15 @@ impl<S: Sys> Server<S> {
             count: 0,
             started: now,
             handoff: Some(held.handoff),
-            handoff_id: held.handoff_id,
             listeners,
             lock: held.lock,
             newcomers: Vec::new(),
             posts: Vec::new(),
-            clients: BTreeMap::new(),
+            clients: Table::new(),
             farewells: Vec::new(),
             jobs: Vec::new(),
             answers: Vec::new(),
             outbox: Outbox::new(held.outbox),
-            in_the_way: BTreeSet::new(),
             admit_again: Duration::ZERO,
             out_of_means: false,
             stopping: None,
@@ -167,6 +161,9 @@ impl<S: Sys> Server<S> {
                 }
             }
             self.look_after_folder();
+            if self.shared.memory.ebbed() {
+                self.shared.sys.give_memory_back();
+            }
             self.write_status(active, signals.status);
         }
         self.leave();
@@ -184,7 +181,7 @@ impl<S: Sys> Server<S> {
         if let Some(fifo) = self.outbox.wants_reading() {
             sys.watch(fifo, token(Token::Outbox), Interest::Read);
         }
-        for (&number, client) in &self.clients {
+        for (number, client) in self.clients.iter() {
             client.watch(sys, token(Token::Client(number)));
         }
         for (i, farewell) in self.farewells.iter().enumerate() {
@@ -213,7 +210,7 @@ impl<S: Sys> Server<S> {
             }
         }
         if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
-            sys.watch(handoff, token(Token::Handoff), Interest::Read);
+            sys.watch(&handoff.socket, token(Token::Handoff), Interest::Read);
         }
         for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
             sys.watch(listener, token(Token::Listener(i)), Interest::Read);
@@ -253,7 +250,7 @@ impl<S: Sys> Server<S> {
             Token::Newcomer(i) => self.hear_newcomer(i),
             Token::Post(i) => self.hear_post(i),
             Token::Client(number) => {
-                if let Some(client) = self.clients.get_mut(&number) {
+                if let Some(client) = self.clients.get_mut(number) {
                     client.ready(ready, shared);
                 }
             }
@@ -284,7 +281,7 @@ impl<S: Sys> Server<S> {
     fn settle(&mut self) -> bool {
         let mut settled = false;
         loop {
-            self.in_the_way.clear();
+            self.clients.values_mut().for_each(Client::unblock);
             let past = self.catch_up();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
@@ -296,9 +293,8 @@ impl<S: Sys> Server<S> {
         // Behind a line that waits there may be one for each of those who are full: the last
         // writer must not wait for them one after the other.
         let standing = self.outbox.wants_reading().is_none();
-        for (number, client) in &mut self.clients {
-            let others = self.in_the_way.contains(number) || standing && client.is_full();
-            client.held_up(others, self.shared.now);
+        for client in self.clients.values_mut() {
+            client.held_up(standing, self.shared.now);
         }
         settled
     }
@@ -306,16 +302,16 @@ impl<S: Sys> Server<S> {
     /// Messages on their way in that found no memory get it from whoever is late with his, or,
     /// where nobody is, are those who have to go.
     fn make_room(&mut self) {
-        let unpaid = |clients: &BTreeMap<u64, Client<_>>| {
+        let unpaid = |clients: &Table<u64, Client<_>>| {
             let mut unpaid = clients.iter().filter(|(_, client)| client.unpaid());
-            unpaid.next().map(|(&number, _)| number)
+            unpaid.next().map(|(number, _)| number)
         };
         while let Some(number) = unpaid(&self.clients) {
-            if let Some(client) = self.clients.get_mut(&number) {
+            if let Some(client) = self.clients.get_mut(number) {
                 client.resume(&mut self.shared);
             }
             if unpaid(&self.clients) == Some(number) && !self.give_way() {
-                if let Some(client) = self.clients.get_mut(&number) {
+                if let Some(client) = self.clients.get_mut(number) {
                     client.give_way(&mut self.shared);
                 }
             }
@@ -366,7 +362,7 @@ impl<S: Sys> Server<S> {
             }
         }
         self.farewells.retain(|farewell| !farewell.over());
-        self.clients.retain(|_, client| !client.finished());
+        self.clients.retain(|client| !client.finished());
         self.newcomers.retain(Option::is_some);
         self.posts.retain(Option::is_some);
     }

@@ -113,7 +113,7 @@ impl<S: Sys> Server<S> {
         };
         match post.purpose {
             Purpose::Message(id, number) => {
-                let client = self.clients.get_mut(&id.number);
+                let client = self.clients.get_mut(id.number);
                 match client.filter(|client| client.takes_posts()) {
                     Some(client) => match client.knows_post(number) {
                         true => {
@@ -129,7 +129,7 @@ impl<S: Sys> Server<S> {
             Purpose::Event(request, charge) => {
                 let id = self.new_id();
                 let client = Client::posted(&mut self.shared, id, *request, posted, charge);
-                self.clients.insert(id.number, client);
+                self.clients.push(id.number, client);
             }
         }
     }

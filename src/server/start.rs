@@ -34,10 +34,14 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
     fit_memory(&sys, &mut config)?;
     let owner = owner(&sys, &config)?;
     let run = RunDir::new(&config.run);
-    // A second daemon ends here, not where its addresses are found in use.
-    let lock = run.make(&sys, owner)?;
-    // Ports below 1024 are root's, and so may be a socket's folder. Where others can change a
-    // folder, as USER the run folder, root would follow whatever links they have laid.
+    // Where others can change a folder, root would follow whatever links they have laid: what
+    // lies there is USER's to make. A second daemon ends here, not where its addresses are found
+    // in use.
+    let made = match only_roots(&sys, run.path()) {
+        true => Some(run.make(&sys, owner)?),
+        false => None,
+    };
+    // Ports below 1024 are root's, and so may be a socket's folder; never the run folder.
     let (roots, users): (Vec<_>, Vec<_>) = (config.listen.iter()).partition(|address| {
         matches!(address, Address::Tcp(_))
             || matches!(address, Address::Unix(path) if only_roots(&sys, path))
@@ -50,6 +54,10 @@ pub fn serve<S: Sys>(mut sys: S, mut config: Config) -> Result<(), String> {
         sys.become_user(uid, gid)
             .map_err(|e| format!("cannot become the user and group asked for: {e}"))?;
     }
+    let lock = match made {
+        Some(lock) => lock,
+        None => run.make(&sys, None)?,
+    };
     for address in users {
         listeners.push(listen(&sys, address, None)?);
     }

@@ -78,7 +78,7 @@ impl<S: Sys> Server<S> {
         });
         top.field("jobs", self.jobs.len());
         top.named_object("events", |o| {
-            for (kind, outcomes) in &counters.events {
+            for (kind, outcomes) in counters.events.iter() {
                 o.named_object(kind, |o| {
                     o.field("done", outcomes.done);
                     o.field("failed", outcomes.failed);
@@ -100,13 +100,13 @@ impl<S: Sys> Server<S> {
             o.field("out", counters.bytes_out);
         });
         top.named_object("closes", |o| {
-            for (code, count) in &counters.closes {
+            for (code, count) in counters.closes.iter() {
                 o.field(&code.to_string(), count);
             }
         });
         top.field("closes_not_run", counters.closes_not_run);
         top.named_object("refusals", |o| {
-            for (cause, count) in &counters.refusals {
+            for (cause, count) in counters.refusals.iter() {
                 o.field(cause, count);
             }
         });

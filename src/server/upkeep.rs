@@ -52,34 +52,51 @@ impl<S: Sys> Server<S> {
 
     /// Whatever is not there any more under its name, nobody finds.
     fn put_back(&mut self) -> Result<(), String> {
-        let sys = &self.shared.sys;
-        if !self.run.is_locked_by(sys, &self.lock) {
+        if !self.run.is_locked_by(&self.shared.sys, &self.lock) {
             let folder = self.run.path();
             return Err(format!(
                 "{folder} was removed or replaced: nobody can reach this daemon; restart it"
             ));
         }
-        for place in [Place::Pid, Place::Spool] {
-            if self.run.put_back(sys, place)? {
-                warn!("{} was removed; made anew", self.run.of(place));
-            }
-        }
-        let path = self.run.handoff();
-        if self.handoff.is_some() && sys.lstat(&path).map(|stat| stat.id).ok() != self.handoff_id {
-            warn!("{path} was removed or replaced; made anew");
-            self.take_handoffs();
-            let (socket, id) = self.run.bind_handoff(&self.shared.sys)?;
-            (self.handoff, self.handoff_id) = (Some(socket), id);
-        }
+        // Each is tried, whatever becomes of the others.
+        let done = [
+            self.put_back_outbox(),
+            self.put_back_handoff(),
+            self.put_back_place(Place::Spool),
+            self.put_back_place(Place::Pid),
+        ];
+        done.into_iter().collect()
+    }
+
+    fn put_back_outbox(&mut self) -> Result<(), String> {
         let sys = &self.shared.sys;
         let path = self.run.outbox();
+        let there = sys.lstat(&path).map(|stat| stat.id).ok();
         // Lines that wait in the old one come first. A writer that keeps it open is told by
         // EPIPE, as when a daemon ends.
-        let replaced = sys.lstat(&path).map(|stat| stat.id).ok() != Some(self.outbox.id(sys));
-        if replaced && self.outbox.idle(sys) {
+        if there != Some(self.outbox.id(sys)) && self.outbox.idle(sys) {
             let fifo = self.run.prepare_outbox(sys)?;
-            warn!("{path} was removed or replaced; this is another one");
             self.outbox.replace(fifo);
+            warn!("{path} was removed or replaced; this is another one");
+        }
+        Ok(())
+    }
+
+    fn put_back_handoff(&mut self) -> Result<(), String> {
+        let path = self.run.handoff();
+        let there = self.shared.sys.lstat(&path).map(|stat| stat.id).ok();
+        if self.handoff.as_ref().is_some_and(|ours| ours.name != there) {
+            // Those who wait at the old one.
+            self.take_handoffs();
+            self.handoff = Some(self.run.bind_handoff(&self.shared.sys)?);
+            warn!("{path} was removed or replaced; made anew");
+        }
+        Ok(())
+    }
+
+    fn put_back_place(&mut self, place: Place) -> Result<(), String> {
+        if self.run.put_back(&self.shared.sys, place)? {
+            warn!("{} was removed; made anew", self.run.of(place));
         }
         Ok(())
     }

@@ -38,6 +38,8 @@ pub trait Sys {
     /// How many bytes of memory this process can take beside its program (RLIMIT_AS, or the
     /// ceiling of a wasm module's memory); `usize::MAX`: no limit is set.
     fn memory_limit(&self) -> usize;
+    /// Gives memory that is free back to the system, where an allocator would keep it.
+    fn give_memory_back(&self) {}
     /// The working folder, absolute.
     fn current_dir(&self) -> io::Result<String>;
     /// Numeric user and primary group of a user's name or number.

@@ -24,7 +24,7 @@ mod waiting;
 mod ws;
 
 use board::Board;
-use http::{Answer, read_answer};
+use http::{Answer, read_answer, read_head};
 use site::{Site, free_port, send_head};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

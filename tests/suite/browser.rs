@@ -99,6 +99,26 @@ fn a_page_from_another_origin_is_kept_out() {
     assert!(daemon.events().is_empty());
     let connect = format!("connect('{WS}')");
     assert_eq!(browser.text(&page, &connect), "open ");
+    // A sandboxed frame within a page of our own is nobody's: Origin null.
+    let page = browser.open(&own.origin());
+    let script = format!(
+        "const socket = new WebSocket('{}{WS}'.replace('http', 'ws'));
+         socket.onopen = () => parent.postMessage('open', '*');
+         socket.onclose = ({{ code }}) => parent.postMessage('close ' + code, '*');",
+        own.origin()
+    );
+    let frame = format!(
+        "new Promise(done => {{
+           const frame = document.createElement('iframe');
+           onmessage = ({{ data }}) => done(data);
+           frame.sandbox = 'allow-scripts';
+           frame.srcdoc = `<script>{script}</script>`;
+           document.documentElement.append(frame);
+         }})"
+    );
+    assert_eq!(browser.text(&page, &frame), "close 1006");
+    daemon.expect("403: Origin null needs --origin null");
+    assert_eq!(daemon.number("/refusals/origin"), 2);
 }
 
 #[test]

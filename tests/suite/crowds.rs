@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// A daemon whose log is short.
 fn start(args: &str) -> Daemon {
-    let start = Start::default().log("warn,start=info");
+    let start = Start::default().log("warn");
     start.args(&format!("--listen 127.0.0.1:0 {args}")).ready()
 }
 

@@ -56,7 +56,7 @@ fn at_the_limit_of_processes_events_wait_or_fail_and_nothing_ends() {
 fn at_the_limit_of_memory_some_are_turned_away_and_nothing_ends() {
     let start = Start::default().shell("ulimit -v 9000");
     let args = "--memory 9000000 --max-message 300000 --listen unix:{}/ws.sock";
-    let mut daemon = start.args(args).log("warn,start=info").ready();
+    let mut daemon = start.args(args).log("warn").ready();
     daemon.expect("--memory lowered to ");
     let mut bystander = daemon.connect("/act2");
     let large = format!("out \\nwhole;{}", " ".repeat(290_000));

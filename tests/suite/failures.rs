@@ -188,6 +188,17 @@ fn a_hanging_close_fails_and_its_connection_is_gone() {
     daemon.until_empty();
 }
 
+#[test]
+fn a_killed_daemon_takes_its_programs_along() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    ws.send("deaf;pid a;hang");
+    let program = daemon.pid_in("a");
+    // Its folder stays: `hang` would wait on.
+    let _folder = daemon.kill();
+    wait_for("the program's end", || (!running(program)).then_some(()));
+}
+
 // ---- Programs that change
 
 #[test]

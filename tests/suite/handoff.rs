@@ -78,6 +78,19 @@ fn malformed_records_are_refused() {
 }
 
 #[test]
+fn a_program_with_more_than_a_name_has_no_route() {
+    let daemon = Daemon::start();
+    for program in ["nph-deep/act", "deep/act", "/act", "nph-", ".", ""] {
+        let usual = String::from_utf8(record(&[("PATH_INFO", "")])).expect("text");
+        let bytes = usual.replacen("nph-ws", program, 1);
+        let (mut client, server) = tcp_pair();
+        daemon.hand_in(bytes.as_bytes(), &[&server]);
+        drop(server);
+        assert_eq!(read_answer(&mut client).status, 404, "{program}");
+    }
+}
+
+#[test]
 fn a_record_holds_16_kb_and_no_more() {
     let mut daemon = Daemon::start();
     let mut bystander = daemon.connect("/act");
@@ -450,7 +463,7 @@ fn a_pipe_that_is_filled_at_any_moment_stops_nobody() {
     // Were there a look, it would be long past when the write comes.
     let library = preload("tests/programs/pause.c");
     let start = start.shell(&format!("export LD_PRELOAD={}", library.display()));
-    let mut daemon = start.args(&args).log("warn,start=info").ready();
+    let mut daemon = start.args(&args).log("warn").ready();
     let mut bystander = daemon.connect("/act2");
     let (_to, mut from, [_, ours]) = shared_pipes(&daemon);
     assert_eq!(read_answer(&mut from).status, 101);

@@ -129,7 +129,7 @@ fn page_size() -> u64 {
 
 #[test]
 fn two_thousand_events_leave_the_daemons_memory_flat() {
-    let daemon = Start::default().log("warn,start=info").ready();
+    let daemon = Start::default().log("warn").ready();
     let mut ws = daemon.connect("/act");
     let mut events = |count: usize| {
         for n in 0..count {
@@ -151,7 +151,7 @@ fn two_thousand_events_leave_the_daemons_memory_flat() {
 fn an_idle_connection_takes_a_few_kilobytes() {
     // Most clients here are not looked at for a while.
     let start = Start::default().args("--ping 0");
-    let daemon = start.log("warn,start=info").ready();
+    let daemon = start.log("warn").ready();
     let warm: Vec<Ws> = (0..10).map(|_| daemon.connect("/act")).collect();
     let before = memory(&daemon);
     let mut idle: Vec<Ws> = (0..50).map(|_| daemon.connect("/act")).collect();

@@ -423,3 +423,30 @@ fn thirty_two_clients_echo_in_half_a_megabyte() {
     let kb = resident(&daemon);
     assert!(kb <= 512, "{kb} KB");
 }
+
+#[test]
+fn memory_that_a_burst_took_goes_back_to_the_system() {
+    let daemon =
+        Daemon::with("--slow-timeout 100 --event-timeout 101 --queue 200000 --memory 6000000");
+    let unused = daemon.number("/memory/used");
+    let come_and_go = |bytes: usize, replies: usize| {
+        let mut all: Vec<_> = (0..20).map(|_| daemon.narrow("/act")).collect();
+        for ws in &mut all {
+            for _ in 0..5 {
+                ws.send(&format!("head Content-Type: a/b;flood {bytes}"));
+            }
+        }
+        daemon.status_until("/messages/queued", replies);
+        let most = resident(&daemon);
+        drop(all);
+        daemon.status_until("/memory/used", unused);
+        most
+    };
+    // What is allocated once is allocated now.
+    come_and_go(100, 100);
+    let least = resident(&daemon);
+    let most = come_and_go(30_000, 200);
+    assert!(most > least + 200, "{most} KB, {least} KB before");
+    let kept = resident(&daemon) - least;
+    assert!(kept < 64, "{kept} KB kept of {most}");
+}

@@ -6,11 +6,13 @@
 
 mod harness;
 
+mod apache;
 mod boa;
 mod board;
 mod browser;
 mod claims;
 mod clock;
+mod close_codes;
 mod closing;
 mod command_line;
 mod crowds;
@@ -29,10 +31,13 @@ mod lighttpd;
 mod limits;
 mod listen;
 mod log;
+mod migrate;
 mod nginx;
 mod nph;
 mod opening;
 mod order;
+mod ordinary;
+mod origin;
 mod outbox;
 mod packages;
 mod patience;
@@ -52,5 +57,7 @@ mod source;
 mod sse;
 mod status;
 mod upkeep;
+mod utf_8;
+mod variables;
 mod writers;
 mod ws2cgi_js;

@@ -28,7 +28,7 @@ fn line(n: usize) -> String {
 }
 
 fn start(args: &str) -> Daemon {
-    let start = Start::default().log("warn,start=info");
+    let start = Start::default().log("warn");
     start
         .args("--queue 4096 --event-timeout 60")
         .args(args)

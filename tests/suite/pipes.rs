@@ -123,7 +123,10 @@ fn a_stray_that_floods_for_ever_ends_no_later() {
     );
     ws.send("stray pid c+flood 0;hang");
     daemon.expect("printed more than --max-reply");
-    for flooding in ["b", "c"] {
+    // Nor where the program itself is done: the flood is no reply.
+    ws.send("stray pid d+flood 0;until d;head X-A: b;out ok");
+    daemon.logged_until(&["event failed: printed more than --max-reply"], 2);
+    for flooding in ["b", "c", "d"] {
         // Nobody reads its pipe any more.
         let stray = daemon.pid_in(flooding);
         wait_for("the stray's end", || (!running(stray)).then_some(()));

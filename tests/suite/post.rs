@@ -128,7 +128,11 @@ fn what_is_wrong_has_its_status() {
     let post = |url: &str, more: &[(&str, &str)], body: &[u8]| {
         daemon.post_by("ws-post", url, more, body).status
     };
-    assert_eq!(post("/act", &[("CONTENT_LENGTH", "")], b""), 411);
+    let chunked = [
+        ("CONTENT_LENGTH", ""),
+        ("HTTP_TRANSFER_ENCODING", "chunked"),
+    ];
+    assert_eq!(post("/act", &chunked, b""), 411);
     assert_eq!(post("/act", &[], &[b'x'; 101]), 413);
     assert_eq!(post("/act", &[("CONTENT_LENGTH", "9")], b"short"), 400);
     assert_eq!(post("/act", &[], b"\xff"), 400);

@@ -1,41 +1,9 @@
 //! RFC 6455 by raw bytes: frames, and what is wrong with them.
 
-use crate::harness::{Daemon, masked, plain};
+use crate::harness::{
+    BINARY, CLOSE, Daemon, FIN, PING, PONG, TEXT, frames, masked, masked_by, plain,
+};
 use tungstenite::Message;
-
-const FIN: u8 = 0x80;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
-
-/// The bytes of several frames.
-fn frames(frames: &[(u8, &[u8])]) -> Vec<u8> {
-    frames
-        .iter()
-        .flat_map(|(first, payload)| masked(*first, payload))
-        .collect()
-}
-
-/// Sends bytes that break the protocol or a bound: the close frame on the wire, the close
-/// event, the log and another connection tell of it.
-fn refuses(daemon: &mut Daemon, bytes: &[u8], code: u16, reason: &str) {
-    let mut ws = daemon.connect("/act");
-    let id = ws.id();
-    ws.send_raw(bytes);
-    let frame = [&code.to_be_bytes(), reason.as_bytes()].concat();
-    let expected = [&[FIN | CLOSE, frame.len() as u8][..], &frame].concat();
-    let rest = ws.rest();
-    assert_eq!(
-        rest.escape_ascii().to_string(),
-        expected.escape_ascii().to_string(),
-        "after {:?}",
-        bytes[..bytes.len().min(20)].escape_ascii().to_string()
-    );
-    daemon.expect(&format!("INFO {id}: closed with {code}: {reason}"));
-    daemon.event(&format!("close {id} 0 {code} error {reason}"));
-}
 
 #[test]
 fn a_broken_protocol_is_closed_with_1002_and_its_reason() {
@@ -43,77 +11,56 @@ fn a_broken_protocol_is_closed_with_1002_and_its_reason() {
     let mut other = daemon.connect("/act");
     let start = masked(TEXT, b"x");
     let inside = |frame: Vec<u8>| [start.clone(), frame].concat();
-    for (bytes, reason) in [
+    let unmasked = "Received an unmasked frame from client";
+    let reserved = "Reserved bits are non-zero";
+    let fragmented = "Fragmented control frame";
+    let too_big = "Control frame too big (payload must be 125 bytes or less)";
+    let nothing = "Continue frame but nothing to continue";
+    let mut cases = vec![
+        (b"\x81\x01x".to_vec(), unmasked.to_owned()),
+        (b"\x82\x00".to_vec(), unmasked.to_owned()),
+        (b"\x88\x00".to_vec(), unmasked.to_owned()),
+        (b"\x8a\x00".to_vec(), unmasked.to_owned()),
+        (inside(b"\x80\x01x".to_vec()), unmasked.to_owned()),
+        (masked(FIN, b"x"), nothing.to_owned()),
+        (masked(0, b"x"), nothing.to_owned()),
+        (frames(&[(FIN | PONG, b""), (0, b"")]), nothing.to_owned()),
         (
-            b"\x81\x01x".to_vec(),
-            "Received an unmasked frame from client",
+            masked(FIN | CLOSE, b"x"),
+            "Invalid close sequence".to_owned(),
         ),
-        (
-            b"\x88\x00".to_vec(),
-            "Received an unmasked frame from client",
-        ),
-        (masked(0xc1, b"x"), "Reserved bits are non-zero"),
-        (masked(0xa1, b"x"), "Reserved bits are non-zero"),
-        (masked(0x91, b"x"), "Reserved bits are non-zero"),
-        (masked(0xc9, b"x"), "Reserved bits are non-zero"),
-        (masked(FIN | 3, b"x"), "Encountered invalid opcode: 3"),
-        (masked(FIN | 7, b"x"), "Encountered invalid opcode: 7"),
-        (masked(FIN | 11, b""), "Encountered invalid opcode: 11"),
-        (masked(FIN | 15, b""), "Encountered invalid opcode: 15"),
-        (masked(PING, b"x"), "Fragmented control frame"),
-        (masked(CLOSE, b"\x03\xe8"), "Fragmented control frame"),
-        (
-            masked(FIN | PING, &[0; 126]),
-            "Control frame too big (payload must be 125 bytes or less)",
-        ),
-        (
-            masked(FIN | CLOSE, &[3; 126]),
-            "Control frame too big (payload must be 125 bytes or less)",
-        ),
-        (masked(FIN, b"x"), "Continue frame but nothing to continue"),
-        (masked(0, b"x"), "Continue frame but nothing to continue"),
-        (
-            inside(masked(FIN | TEXT, b"x")),
-            "While waiting for more fragments received: TEXT",
-        ),
-        (
-            inside(masked(BINARY, b"x")),
-            "While waiting for more fragments received: BINARY",
-        ),
-        (masked(FIN | CLOSE, b"x"), "Invalid close sequence"),
-    ] {
-        refuses(&mut daemon, &bytes, 1002, reason);
+    ];
+    for bits in [0x40, 0x20, 0x10, 0x70] {
+        for first in [FIN | TEXT, BINARY, FIN | PING, FIN | CLOSE] {
+            cases.push((masked(bits | first, b""), reserved.to_owned()));
+        }
+        cases.push((inside(masked(bits | FIN, b"x")), reserved.to_owned()));
     }
-    daemon.status_until("/closes/1002", 19);
-    other.works();
-}
-
-#[test]
-fn a_close_code_that_may_not_be_sent_is_closed_with_1002() {
-    let mut daemon = Daemon::start();
-    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
-        let payload = [&code.to_be_bytes(), &b"bye"[..]].concat();
-        let frame = masked(FIN | CLOSE, &payload);
-        refuses(&mut daemon, &frame, 1002, "Protocol violation");
+    for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
+        let reason = format!("Encountered invalid opcode: {opcode}");
+        cases.push((masked(FIN | opcode, b"x"), reason.clone()));
+        cases.push((inside(masked(opcode, b"")), reason));
     }
-}
-
-#[test]
-fn text_that_is_not_utf_8_is_closed_with_1007() {
-    let mut daemon = Daemon::start();
-    let mut other = daemon.connect("/act");
-    for bytes in [
-        masked(FIN | TEXT, b"\xff"),
-        masked(FIN | TEXT, b"gr\xc3"),
-        masked(FIN | TEXT, b"\xed\xa0\x80"),
-        masked(FIN | TEXT, b"\xc0\xaf"),
-        frames(&[(TEXT, b"gr\xc3"), (FIN, b"x")]),
-        frames(&[(TEXT, b"gr\xc3"), (0, b""), (FIN, b"")]),
-        masked(FIN | CLOSE, b"\x03\xe8\xff"),
-    ] {
-        refuses(&mut daemon, &bytes, 1007, "text is not UTF-8");
+    for opcode in [CLOSE, PING, PONG] {
+        cases.push((masked(opcode, b"\x03\xe8"), fragmented.to_owned()));
+        cases.push((inside(masked(opcode, b"")), fragmented.to_owned()));
+        for len in [126, 127, 65535, 65536] {
+            cases.push((masked(FIN | opcode, &vec![3; len]), too_big.to_owned()));
+        }
     }
-    daemon.status_until("/events/message/failed", 0);
+    for (opcode, name) in [(TEXT, "TEXT"), (BINARY, "BINARY")] {
+        let reason = format!("While waiting for more fragments received: {name}");
+        cases.push((inside(masked(FIN | opcode, b"x")), reason.clone()));
+        cases.push((inside(masked(opcode, b"x")), reason.clone()));
+        cases.push((
+            inside(frames(&[(0, b""), (FIN | PONG, b""), (opcode, b"")])),
+            reason,
+        ));
+    }
+    for (bytes, reason) in &cases {
+        daemon.refuses(bytes, 1002, reason);
+    }
+    daemon.status_until("/closes/1002", cases.len());
     other.works();
 }
 
@@ -131,9 +78,11 @@ fn a_message_that_is_too_big_is_closed_with_1009() {
         claim(1001),
         claim(1 << 32),
         claim((1 << 63) - 1),
+        // The highest bit must be 0, says RFC 6455 §5.2; too big it is all the same.
+        claim(1 << 63),
         claim(u64::MAX),
     ] {
-        refuses(&mut daemon, &bytes, 1009, "message too big");
+        daemon.refuses(&bytes, 1009, "message too big");
     }
     other.works();
 }
@@ -154,12 +103,64 @@ fn a_message_that_just_fits_is_run_and_control_frames_always_fit() {
     let ping = [b'p'; 125];
     ws.send_raw(&masked(FIN | PING, &ping));
     assert_eq!(ws.any(), Message::Pong(ping.to_vec().into()));
-    refuses(
-        &mut daemon,
-        &masked(FIN | TEXT, &[b'x'; 101]),
-        1009,
-        "message too big",
-    );
+    daemon.refuses(&masked(FIN | TEXT, &[b'x'; 101]), 1009, "message too big");
+}
+
+/// A client's frame whose length takes more bytes than it need.
+fn long_form(first: u8, payload: &[u8], long: bool) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | if long { 127 } else { 126 }];
+    let len = (payload.len() as u64).to_be_bytes();
+    frame.extend(if long { &len[..] } else { &len[6..] });
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+#[test]
+fn a_length_in_a_longer_form_than_it_need_is_what_it_says() {
+    // RFC 6455 §5.2 forbids it to senders, and asks no receiver to mind.
+    let mut daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    for len in [5, 125, 126, 600] {
+        let script = [b"echo;".to_vec(), vec![b' '; len - 5]].concat();
+        for long in [false, true] {
+            ws.send_raw(&long_form(FIN | TEXT, &script, long));
+            ws.hears_raw(&plain(FIN | TEXT, &script));
+        }
+    }
+    for long in [false, true] {
+        ws.send_raw(&long_form(FIN | PING, b"p", long));
+        ws.hears_raw(b"\x8a\x01p");
+        let too_big = "Control frame too big (payload must be 125 bytes or less)";
+        daemon.refuses(&long_form(FIN | PING, &[0; 126], long), 1002, too_big);
+    }
+    ws.send_raw(&long_form(FIN | CLOSE, b"\x0f\xa0bye", true));
+    ws.hears_raw(b"\x88\x05\x0f\xa0bye");
+}
+
+#[test]
+fn each_frame_has_a_mask_of_its_own() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    ws.stream().set_nodelay(true).expect("TCP_NODELAY");
+    let script = b"echo;exit 0;\xff\0\x81";
+    for (i, mask) in [[0; 4], [0xff; 4], [0, 0, 0, 1], [0x81, 0x82, 0x88, 0x8a]]
+        .into_iter()
+        .enumerate()
+    {
+        // Cut where the mask does not begin anew with the fragment's bytes.
+        let (start, end) = script.split_at(i + 1);
+        let both = [
+            masked_by(mask, BINARY, start),
+            masked_by([7, 0, 7, 0], FIN, end),
+        ]
+        .concat();
+        // And read in pieces that the mask does not begin anew with either.
+        for piece in both.chunks(3) {
+            ws.send_raw(piece);
+        }
+        ws.hears_raw(&plain(FIN | BINARY, script));
+    }
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn lengths_at_each_boundary_are_right_in_both_directions() {
     let daemon = Daemon::with("--max-message 66000 --max-reply 66000 --queue 99000");
     let mut ws = daemon.connect("/act");
     for len in [
-        5, 125, 126, 127, 511, 512, 513, 4095, 4096, 65535, 65536, 66000,
+        5, 124, 125, 126, 127, 511, 512, 513, 4095, 4096, 65534, 65535, 65536, 66000,
     ] {
         let script = [b"echo;".to_vec(), vec![b' '; len - 5]].concat();
         ws.send_raw(&masked(FIN | BINARY, &script));
@@ -212,16 +213,40 @@ fn a_message_may_come_in_fragments_with_pings_between() {
     ws.hears_raw(b"\x8a\x00");
     ws.send_raw(&frames(&[(FIN, b"\xbcn")]));
     ws.hears_raw(&plain(FIN | TEXT, "grün".as_bytes()));
-    // Nobody asked for this pong.
-    ws.send_raw(&masked(FIN | PONG, b"x"));
     ws.works();
+}
+
+#[test]
+fn a_message_may_come_in_hundreds_of_fragments_with_control_frames_between_all() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    let script = [b"echo;".to_vec(), vec![b' '; 400]].concat();
+    let mut stream = masked(TEXT, b"");
+    for byte in &script {
+        stream.extend(frames(&[(FIN | PONG, b"unasked"), (0, &[*byte]), (0, b"")]));
+    }
+    stream.extend(frames(&[(FIN | PING, b"last"), (FIN, b"")]));
+    ws.send_raw(&stream);
+    ws.hears_raw(b"\x8a\x04last");
+    ws.hears_raw(&plain(FIN | TEXT, &script));
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_is_no_message() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    for payload in [&b""[..], b"x", &[0xff; 125]] {
+        ws.send_raw(&masked(FIN | PONG, payload));
+    }
+    ws.works();
+    daemon.status_until("/events/message/done", 1);
 }
 
 #[test]
 fn a_ping_is_answered_with_its_payload() {
     let daemon = Daemon::start();
     let mut ws = daemon.connect("/act");
-    for payload in [&b""[..], b"\0\xff\n", &[b'p'; 125]] {
+    for payload in [&b""[..], b"\0\xff\n", &[b'p'; 124], &[b'p'; 125]] {
         ws.send_raw(&masked(FIN | PING, payload));
         ws.hears_raw(&plain(FIN | PONG, payload));
     }

@@ -1,6 +1,6 @@
 //! The run folder: how it is made, who owns it, what an earlier daemon or a stranger left there.
 
-use crate::harness::{Daemon, Start, as_root, os_words, wait_for};
+use crate::harness::{Daemon, Start, as_root, command, os_words, outcome, wait_for, ws2cgi};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Group, User, chown, mkfifo};
 use std::fs::{File, OpenOptions, Permissions};
@@ -347,8 +347,8 @@ fn a_stale_link_as_hand_off_socket_or_pid_file_is_replaced_and_its_goal_left_alo
 
 /// Root who works where others can change folders follows whatever links they have laid.
 #[test]
-fn a_socket_in_a_folder_that_is_not_roots_alone_is_bound_by_the_user() {
-    if !as_root("a_socket_in_a_folder_that_is_not_roots_alone_is_bound_by_the_user") {
+fn where_a_folder_is_not_roots_alone_the_user_makes_what_lies_there() {
+    if !as_root("where_a_folder_is_not_roots_alone_the_user_makes_what_lies_there") {
         return;
     }
     let folder = Start::folder_for_anyone();
@@ -385,6 +385,22 @@ fn a_socket_in_a_folder_that_is_not_roots_alone_is_bound_by_the_user() {
         let path = at(path).display().to_string();
         assert_eq!(only_roots(&sys, &path), alone, "{path}");
     }
+    let start = Start::default().args("--user nobody --run {}/theirs/own");
+    let daemon = start.again_in(folder).ready();
+    let nobody = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    assert_eq!(access(&daemon.path("theirs/own")), (0o710, nobody));
+    let folder = daemon.end();
+    // Neither a folder nor a socket elsewhere becomes theirs.
+    let other = goal.path().join("run");
+    std::fs::create_dir(&other).expect("a folder");
+    let mut ws2cgi = command(&ws2cgi());
+    ws2cgi.arg("--handlers").arg(folder.path().join("handlers"));
+    ws2cgi.arg("--user=nobody").arg("--run");
+    let (code, _, said) = outcome(ws2cgi.arg(folder.path().join("theirs/link/run")), b"");
+    assert_eq!(code, 111);
+    assert!(said.contains("cannot own the run folder "), "{said}");
+    assert_eq!(access(&other), (0o755, (0, 0)));
+    std::fs::remove_dir(other).expect("remove");
     let start = Start::default().args("--user nobody --listen unix:{}/theirs/link/ws.sock");
     let (code, said) = start.again_in(folder).fails();
     assert_eq!(code, 111);

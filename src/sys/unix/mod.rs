@@ -139,6 +139,10 @@ impl Sys for Unix {
     fn memory_limit(&self) -> usize {
         process::memory_limit()
     }
+    fn give_memory_back(&self) {
+        process::give_memory_back()
+    }
+
     fn current_dir(&self) -> io::Result<String> {
         process::current_dir()
     }

@@ -111,6 +111,27 @@ impl Start {
         folder
     }
 
+    /// A daemon for a web server that runs its programs as www-data, as apache does where it
+    /// is root.
+    pub fn for_www_data() -> Start {
+        let folder = Start::folder_for_anyone();
+        let at = |name: &str| folder.path().join(name);
+        // The one under test may lie where nobody else may look.
+        std::fs::copy(ws2cgi(), at("ws2cgi")).expect("copy");
+        for entry in std::fs::read_dir(at("cgi-bin")).expect("cgi-bin") {
+            let link = entry.expect("an entry").path();
+            if link.is_symlink() {
+                std::fs::remove_file(&link).expect("remove");
+                symlink("../ws2cgi", &link).expect("link");
+            }
+        }
+        let start = Start::default().again_in(folder);
+        match nix::unistd::getuid().is_root() {
+            true => start.args("--group www-data"),
+            false => start,
+        }
+    }
+
     /// Starts the daemon and waits until it says that it is ready.
     pub fn ready(self) -> Daemon {
         self.ready_when(|daemon| daemon.log().contains(" ready in "))

@@ -5,6 +5,7 @@ mod browser;
 mod daemon;
 mod demo;
 mod disk;
+mod frames;
 mod http;
 mod probe;
 mod processes;
@@ -23,7 +24,11 @@ pub use browser::{Browser, Page};
 pub use daemon::{Daemon, Start};
 pub use demo::Demo;
 pub use disk::Disk;
-pub use http::{Answer, read_answer};
+pub use frames::{
+    BINARY, CLOSE, FIN, PING, PONG, TEXT, close_payload, frames, masked, masked_by, plain,
+};
+#[allow(unused_imports)] // `make compat` uses Body itself
+pub use http::{Answer, Body, read_answer, read_head};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{built, command, compile, os_words, outcome, preload, run_ok, ws2cgi};
@@ -35,7 +40,7 @@ pub use sockets::{request, tcp_pair};
 pub use stream::{Event, Events};
 pub use waiting::wait_for;
 pub use ways::Poller;
-pub use ws::{KEY, Ws, masked, plain};
+pub use ws::{KEY, Ws};
 
 use std::time::Duration;
 

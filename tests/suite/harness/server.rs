@@ -1,5 +1,5 @@
 //! Web servers in front of a daemon: the stand-in for boa, a real one where BOA names it,
-//! lighttpd, busybox and nginx, each with the configuration that `board/` offers.
+//! lighttpd, apache, busybox, mini-httpd and nginx, each with the configuration that `board/` offers.
 
 use super::{Daemon, Site, compile, free_port, kill_group, ports, run_ok, wait_for};
 use std::fs::File;
@@ -129,18 +129,54 @@ impl Server {
         })
     }
 
+    // ---- mini-httpd
+
+    /// mini-httpd, whose programs lie below its pages.
+    #[allow(dead_code)] // `make compat` has it
+    pub fn mini_httpd(daemon: &Daemon) -> Server {
+        let www = pages(daemon).join("www");
+        symlink("../cgi-bin", www.join("cgi-bin")).expect("link");
+        Server::on_a_free_port("mini-httpd", |port| {
+            let mut command = server_command("mini_httpd");
+            command.args(["-D", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.args(["-c", "cgi-bin/*", "-u", &user(), "-d"]);
+            command.arg(&www).current_dir(&www);
+            log_to(&mut command, daemon, "mini-httpd.log");
+            command
+        })
+    }
+
+    // ---- apache
+
+    /// apache with `board/apache.conf`; `changes` to its text. Where tests run as root it is
+    /// www-data, who needs [`Start::for_www_data`](super::Start::for_www_data).
+    pub fn apache(daemon: &Daemon, changes: &[(&str, &str)]) -> Server {
+        let root = pages(daemon);
+        let config = root.join("apache.conf");
+        std::fs::write(&config, changed("board/apache.conf", changes)).expect("apache.conf");
+        let files = root.join("apache");
+        std::fs::create_dir_all(&files).expect("a folder");
+        Server::on_a_free_port("apache", |port| {
+            let mut command = server_command("apache2");
+            command.arg("-DFOREGROUND").arg("-f").arg(&config).envs([
+                ("WS2CGI_PORT", port.to_string()),
+                ("WS2CGI_WWW", root.join("www").display().to_string()),
+                ("WS2CGI_CGIBIN", root.join("cgi-bin").display().to_string()),
+                ("WS2CGI_DIR", files.display().to_string()),
+            ]);
+            log_to(&mut command, daemon, "apache.log");
+            command
+        })
+    }
+
     // ---- nginx
 
     /// nginx with `board/nginx.conf` in front of `backend`, as `--listen` has it;
     /// `changes` to its text.
     pub fn nginx(daemon: &Daemon, backend: &str, changes: &[(&str, &str)]) -> Server {
         let root = pages(daemon).display().to_string();
-        let text = std::fs::read_to_string(project("board/nginx.conf")).expect("nginx.conf");
+        let text = changed("board/nginx.conf", changes);
         let text = text.replace("@BACKEND@", backend).replace("@DIR@", &root);
-        let text = changes.iter().fold(text, |text, (from, to)| {
-            assert!(text.contains(from), "no {from} in nginx.conf");
-            text.replace(from, to)
-        });
         Server::on_a_free_port("nginx", |port| {
             let config = daemon.path("nginx.conf");
             let text = text.replace("@PORT@", &port.to_string());
@@ -231,6 +267,15 @@ impl Drop for Server {
             self.end();
         }
     }
+}
+
+/// A file of the project with changes to its text.
+fn changed(path: &str, changes: &[(&str, &str)]) -> String {
+    let text = std::fs::read_to_string(project(path)).expect(path);
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "no {from} in {path}");
+        text.replace(from, to)
+    })
 }
 
 /// Makes `www/` with the tests' pages; returns the daemon's folder.

@@ -46,6 +46,13 @@ impl Site {
     /// An upgrade request, sent. `changes` replace fields of those names, or add them; an
     /// empty value takes a field away.
     pub fn upgrade(&self, path: &str, changes: &[(&str, &str)]) -> TcpStream {
+        let mut stream = self.connect();
+        self.ask_upgrade(&mut stream, path, changes);
+        stream
+    }
+
+    /// The same on a connection that is there.
+    pub fn ask_upgrade(&self, stream: &mut TcpStream, path: &str, changes: &[(&str, &str)]) {
         let (host, origin) = (format!("127.0.0.1:{}", self.port), self.origin());
         let usual = [
             ("Host", host.as_str()),
@@ -59,9 +66,7 @@ impl Site {
         let usual = usual.iter().filter(|field| !changed(field));
         let fields = usual.chain(changes).filter(|(_, value)| !value.is_empty());
         let fields: Vec<_> = fields.copied().collect();
-        let mut stream = self.connect();
-        send_head(&mut stream, "GET", path, &fields);
-        stream
+        send_head(stream, "GET", path, &fields);
     }
 }
 

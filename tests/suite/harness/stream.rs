@@ -1,6 +1,6 @@
 //! Event streams, as a browser reads them.
 
-use super::{Answer, read_answer};
+use super::{Answer, read_head};
 use std::io::{BufRead, BufReader, Read};
 
 /// One event of a stream (HTML, "Interpreting an event stream").
@@ -27,8 +27,20 @@ pub struct Events {
 
 impl Events {
     /// Reads the head and the first event.
-    pub fn open(mut stream: impl Read + 'static) -> Events {
-        let answer = head(&mut stream);
+    pub fn open(stream: impl Read + 'static) -> Events {
+        let events = Events::parsed(stream);
+        assert_eq!(events.answer.field("connection"), Some("close"));
+        events
+    }
+
+    /// The same where a web server has made the head.
+    pub fn parsed(mut stream: impl Read + 'static) -> Events {
+        let answer = read_head(&mut stream).expect("a head");
+        Events::after(answer, stream)
+    }
+
+    /// The same behind a head, and without what a web server makes of a body.
+    pub fn after(answer: Answer, stream: impl Read + 'static) -> Events {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.field("content-type"), Some("text/event-stream"));
         let mut events = Events {
@@ -56,13 +68,8 @@ impl Events {
     pub fn next(&mut self) -> Option<Event> {
         let (mut event, mut data) = (Event::default(), Vec::new());
         loop {
-            let mut line = String::new();
-            let count = self.lines.read_line(&mut line).expect("read an event");
-            if count == 0 {
-                return None;
-            }
-            let line = line.strip_suffix('\n').expect("a whole line");
-            match line.split_once(": ").unwrap_or((line, "")) {
+            let line = self.line()?;
+            match line.split_once(": ").unwrap_or((&line, "")) {
                 ("", _) if data.is_empty() => {}
                 ("", _) => {
                     event.data = data.join("\n");
@@ -74,10 +81,23 @@ impl Events {
                 ("event", value) => event.name = value.to_owned(),
                 ("id", value) => event.id = value.to_owned(),
                 ("data", value) => data.push(value.to_owned()),
-                (":", _) => self.comments += 1,
+                (":", _) => {}
                 other => panic!("no field of an event: {other:?}"),
             }
         }
+    }
+
+    /// The next line; None: the stream has ended.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("read an event");
+        self.comments += usize::from(line.starts_with(':'));
+        let whole = line.strip_suffix('\n').map(str::to_owned);
+        assert!(
+            whole.is_some() || line.is_empty(),
+            "a part of a line: {line}"
+        );
+        whole
     }
 
     /// The data of the next event, a message.
@@ -86,15 +106,4 @@ impl Events {
         assert_eq!(event.name, "", "{event:?}");
         event.data
     }
-}
-
-/// Reads the head of an answer alone.
-fn head(stream: &mut impl Read) -> Answer {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(stream.read(&mut byte).expect("read"), 1, "in the head");
-        head.push(byte[0]);
-    }
-    read_answer(&mut &head[..])
 }

@@ -209,32 +209,3 @@ impl Ws {
         bytes
     }
 }
-
-/// A server's frame (RFC 6455 §5.2): first byte (FIN, RSV, opcode), payload.
-pub fn plain(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        n @ 0..=125 => frame.push(n as u8),
-        n @ 126..=65535 => {
-            frame.push(126);
-            frame.extend((n as u16).to_be_bytes());
-        }
-        n => {
-            frame.push(127);
-            frame.extend((n as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload);
-    frame
-}
-
-/// A client's frame: the same, masked.
-pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = plain(first, payload);
-    frame.truncate(frame.len() - payload.len());
-    frame[1] |= 0x80;
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    frame.extend(mask);
-    frame.extend(payload.iter().enumerate().map(|(i, b)| b ^ mask[i % 4]));
-    frame
-}

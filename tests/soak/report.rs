@@ -1,0 +1,185 @@
+//! What a run comes to: a table of its thirds, the plot, and for each promise whether it held.
+
+use crate::measure::Sample;
+use crate::plot::{Panel, sparkline, svg};
+use std::path::Path;
+
+/// A promise, and what was seen of it.
+pub struct Verdict {
+    pub promise: String,
+    pub seen: String,
+    pub held: bool,
+}
+
+impl Verdict {
+    /// That two numbers are the same.
+    pub fn equal(promise: &str, seen: u64, expected: u64) -> Verdict {
+        let held = seen == expected;
+        let or_not = if held {
+            String::new()
+        } else {
+            format!(", not {expected}")
+        };
+        Verdict {
+            promise: promise.to_owned(),
+            seen: format!("{seen}{or_not}"),
+            held,
+        }
+    }
+}
+
+/// One quantity of each sample, where it has one.
+type Quantity = Box<dyn Fn(&Sample) -> Option<f64>>;
+
+/// All that is shown.
+fn quantities(samples: &[Sample]) -> Vec<(String, &'static str, Quantity)> {
+    let names = samples.first().map(|s| &s.memory[..]).unwrap_or_default();
+    let memory = names.iter().enumerate().map(|(n, (name, _))| {
+        let value: Quantity = Box::new(move |s| Some(s.memory[n].1));
+        (format!("memory: {name}"), "KB", value)
+    });
+    let others: [(&str, &'static str, Quantity); 8] = [
+        (
+            "open descriptors",
+            "",
+            Box::new(|s| Some(s.descriptors as f64)),
+        ),
+        ("clients", "", Box::new(|s| Some(s.clients as f64))),
+        ("events", "1/s", Box::new(|s| Some(s.events))),
+        ("echo, median", "ms", Box::new(|s| Some(s.latency?.0))),
+        ("echo, 99 of 100", "ms", Box::new(|s| Some(s.latency?.1))),
+        (
+            "processor of the daemon",
+            "%",
+            Box::new(|s| Some(s.processor)),
+        ),
+        ("zombies", "", Box::new(|s| Some(s.zombies as f64))),
+        ("losses", "", Box::new(|s| Some(s.losses as f64))),
+    ];
+    let others = others.map(|(name, unit, value)| (name.to_owned(), unit, value));
+    memory.chain(others).collect()
+}
+
+/// The value that half of them do not exceed.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The median of each of the three thirds.
+fn thirds(samples: &[Sample], value: &Quantity) -> [f64; 3] {
+    let n = samples.len();
+    [0, 1, 2].map(|third| {
+        let third = &samples[n * third / 3..n * (third + 1) / 3];
+        median(third.iter().filter_map(value).collect())
+    })
+}
+
+/// From how many minutes on memory has to be flat. An allocator takes some ten minutes until it
+/// has at hand what it ever needs, and what is compared are thirds.
+const SETTLED: f64 = 30.0;
+
+/// By how much the median is higher in the last third than in the first, for each measure of
+/// memory but the daemon's own, which is that of the clients that happen to be there. The bound
+/// is one for all: 1 % of the whole, which is the first measure; in a shorter run than
+/// [`SETTLED`] more, up to 10 %.
+pub fn growth(samples: &[Sample]) -> Vec<Verdict> {
+    let memory = quantities(samples).into_iter();
+    let memory = memory.filter(|(name, ..)| name.starts_with("memory"));
+    let memory = memory.filter(|(name, ..)| !name.ends_with("--memory"));
+    let medians = memory.map(|(name, _, value)| (name, thirds(samples, &value)));
+    let medians: Vec<_> = medians.collect();
+    let minutes = samples.last().map_or(0.0, |s| s.minutes);
+    let percent = (SETTLED / minutes).clamp(1.0, 10.0);
+    let bound = medians
+        .first()
+        .map_or(0.0, |(_, [first, ..])| first * percent / 100.0);
+    let verdict = |(name, [first, _, last]): (String, [f64; 3])| Verdict {
+        promise: format!(
+            "{name}, last third at most {bound:.0} KB ({percent:.0} %) above the first"
+        ),
+        seen: format!("{:+.0} KB", last - first),
+        held: last - first <= bound,
+    };
+    medians.into_iter().map(verdict).collect()
+}
+
+/// The table of the medians, with sparklines.
+pub fn table(name: &str, samples: &[Sample]) {
+    println!(
+        "\n{name:<31}{:>10}{:>10}{:>10}  {} minutes",
+        "1st third",
+        "2nd",
+        "3rd",
+        samples.last().map_or(0.0, |s| s.minutes).round()
+    );
+    for (what, unit, value) in quantities(samples) {
+        let [first, second, third] = thirds(samples, &value);
+        let all: Vec<_> = samples.iter().filter_map(&value).collect();
+        println!(
+            "{:<31}{first:>10.1}{second:>10.1}{third:>10.1}  {}",
+            label(&what, unit),
+            sparkline(&all)
+        );
+    }
+}
+
+fn label(what: &str, unit: &str) -> String {
+    match unit {
+        "" => what.to_owned(),
+        unit => format!("{what}, {unit}"),
+    }
+}
+
+/// Writes the plot and the values.
+pub fn plot(folder: &Path, name: &str, title: &str, samples: &[Sample]) {
+    let minutes: Vec<_> = samples.iter().map(|s| s.minutes).collect();
+    let mut panels: Vec<Panel> = Vec::new();
+    let mut csv = "minutes".to_owned();
+    let mut columns = Vec::new();
+    for (what, unit, value) in quantities(samples) {
+        let values: Vec<_> = samples.iter().map(&value).collect();
+        csv += &format!(",{}", label(&what, unit).replace(',', ""));
+        columns.push(values.clone());
+        let (title, line) = what.split_once(", ").unwrap_or((&what, ""));
+        let line = (line.to_owned(), values);
+        match panels.last_mut() {
+            Some(panel) if panel.title == title => panel.lines.push(line),
+            _ => panels.push(Panel {
+                title: title.to_owned(),
+                unit: if unit.is_empty() { "number" } else { unit },
+                zero: !what.starts_with("memory"),
+                lines: vec![line],
+            }),
+        }
+    }
+    for (n, minute) in minutes.iter().enumerate() {
+        csv += &format!("\n{minute:.2}");
+        for column in &columns {
+            csv += &column[n].map_or(",".to_owned(), |value| format!(",{value:.2}"));
+        }
+    }
+    std::fs::create_dir_all(folder).expect("the folder");
+    let write = |end: &str, text: &str| {
+        let path = folder.join(format!("{name}.{end}"));
+        std::fs::write(&path, text).expect("write");
+        path
+    };
+    write("csv", &(csv + "\n"));
+    let path = write("svg", &svg(title, &minutes, &panels));
+    println!("{name}: {}", path.display());
+}
+
+/// A line for each promise; whether all held.
+pub fn verdicts(name: &str, all: &[Verdict]) -> bool {
+    for Verdict {
+        promise,
+        seen,
+        held,
+    } in all
+    {
+        let held = if *held { "held" } else { "BROKEN" };
+        println!("{name}: {held:<7} {promise}: {seen}");
+    }
+    all.iter().all(|verdict| verdict.held)
+}
