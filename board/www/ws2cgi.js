@@ -43,8 +43,8 @@
  *     lost      data: a message that send() took, as a string or Blob. status 0: the connection
  *               broke, or was closed, before the daemon said that it was done. It may have been
  *               run, or may yet be. Another status: that of the HTTP answer to its POST (410 is
- *               much like 0; 409: it has run, and its answer was lost). It is not sent again, unless
- *               the page does:
+ *               much like 0; 409: it has run, and its answer was lost). It is not sent again,
+ *               unless the page does:
  *                   line.onlost = event => event.status || line.send(event.data);
  *               No other message is dropped, doubled or overtaken
  *     error     the connection broke, or none could be made; code and reason, if there are any, and

@@ -90,7 +90,7 @@ impl Board {
         );
         let www = self.daemon.path("www");
         std::fs::write(www.join(name), page).expect("write");
-        std::fs::write(www.join("ws2cgi.js"), ws2cgi_js()).expect("write");
+        std::fs::copy(project("board/www/ws2cgi.js"), www.join("ws2cgi.js")).expect("copy");
     }
 
     fn url(&self, page: &str) -> String {
@@ -176,13 +176,6 @@ impl Board {
             assert_eq!(read_answer(window).body.trim_end(), line);
         }
     }
-}
-
-/// The file that pages take, or, where it is not there, a WebSocket in its place.
-fn ws2cgi_js() -> String {
-    let plain = "class Ws2cgi extends WebSocket { \
-                 constructor(path) { super('ws://' + location.host + path); } }";
-    std::fs::read_to_string(project("board/www/ws2cgi.js")).unwrap_or(plain.to_owned())
 }
 
 #[test]
