@@ -80,12 +80,21 @@ fn what_is_fuzzed_is_what_the_daemon_is_made_of() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let daemons = versions(root.join("Cargo.lock"));
     let fuzzed = versions(root.join("fuzz/Cargo.lock"));
-    for (name, version) in &fuzzed {
-        let mut same = daemons.iter().filter(|(n, _)| n == name);
-        let known = daemons.contains(&(name.clone(), version.clone()));
+    // libFuzzer's own.
+    let more = [
+        "arbitrary",
+        "cc",
+        "find-msvc-tools",
+        "jobserver",
+        "libfuzzer-sys",
+        "shlex",
+        "ws2cgi-fuzz",
+    ];
+    for (name, version) in fuzzed.difference(&daemons) {
+        let known = more.contains(&name.trim_matches('"'));
         assert!(
-            known || same.next().is_none(),
-            "fuzz/Cargo.lock has another {name}: {version}"
+            known,
+            "fuzz/Cargo.lock has {name} {version}, which the daemon's has not"
         );
     }
 }
