@@ -20,7 +20,10 @@
 #define SENSOR "/var/run/sensor"
 #endif
 
-enum { LOOKS = 250, PAUSE = 100 * 1000 }; /* microseconds: 25 s in all */
+#ifndef PAUSE
+#define PAUSE 100 /* milliseconds between two looks */
+#endif
+enum { LOOKS = 25 * 1000 / PAUSE }; /* 25 s in all */
 
 /* The value of `last`, or -1, which no sensor's number is. */
 static long last_seen(const char *query)
@@ -56,7 +59,7 @@ int main(void)
             printf("Content-Type: text/plain\nCache-Control: no-store\n\n%s", line);
             return 0;
         }
-        usleep(PAUSE);
+        usleep(PAUSE * 1000);
     }
     puts("Status: 204 No Content\n"); /* the second newline ends the head */
     return 0;
