@@ -1,6 +1,7 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
+# make bench-longpoll      long polling over CGI and ws2cgi, the same updates by both
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
@@ -22,8 +23,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross
+.PHONY: bench-longpoll build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -68,6 +69,12 @@ bench-cross:
 	@tests/install run
 	@$(MAKE) --no-print-directory -C cross
 	WS2CGI_PEER=$(CURDIR)/target/cross/host/ws2cgi $(CARGO) bench --quiet --bench bench
+
+# SECONDS of a run, ROUNDS, CLIENTS="5 20 60", SERVER=boa or lighttpd, OUT: the report's folder.
+bench-longpoll:
+	@tests/install run
+	CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' $(CARGO) bench --quiet --bench longpoll -- \
+	  $(foreach word,SECONDS ROUNDS CLIENTS SERVER OUT,$(if $($(word)),'$(word)=$($(word))'))
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release
