@@ -7,6 +7,7 @@
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
 #             ON=c (by way of C), ON=nommu, or several; SEED=…
+# make bench-longpoll      long polling over CGI and ws2cgi, the same updates by both
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
@@ -29,7 +30,7 @@ BUILD  := target
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
 .PHONY: run test faults fuzz audit test-native-cross test-portable test-bfin test-nommu bench
-.PHONY: bench-cross soak build size clean native compat
+.PHONY: bench-cross soak build size clean native compat bench-longpoll
 
 ifdef CROSS_RUST
 native:
@@ -109,6 +110,12 @@ ifneq ($(filter nommu,$(ON)),)
 	@tests/nommu/build $(BUILD)/nommu
 endif
 	$(CARGO) bench --quiet --bench soak -- $(MINUTES) $(SEED) $(ON)
+
+# SECONDS of a run, ROUNDS, CLIENTS="5 20 60", SERVER=boa or lighttpd, OUT: the report's folder.
+bench-longpoll:
+	@tests/install run
+	CC='$(CC)' CFLAGS='$(CFLAGS)' LDFLAGS='$(LDFLAGS)' $(CARGO) bench --quiet --bench longpoll -- \
+	  $(foreach word,SECONDS ROUNDS CLIENTS SERVER OUT,$(if $($(word)),'$(word)=$($(word))'))
 
 build: $(PROGRAMS) $(BUILD)/sensors
 	$(CARGO) build --release

@@ -9,6 +9,10 @@
 #[path = "../suite/harness/mod.rs"]
 mod harness;
 
+#[allow(dead_code)]
+mod cost;
+
+use cost::pss;
 use harness::{Daemon, Start, Ws, command, compile};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -195,13 +199,4 @@ fn memory() -> (f64, f64) {
     waiting.kill().expect("kill");
     waiting.wait().expect("wait");
     (connection, process)
-}
-
-fn pss(pid: u32) -> f64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps");
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kb = line
-        .and_then(|line| line.split_whitespace().next())
-        .and_then(|kb| kb.parse().ok());
-    kb.expect("Pss")
 }

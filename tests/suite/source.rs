@@ -326,7 +326,7 @@ fn every_text_that_states_the_version_states_the_same() {
 #[test]
 fn every_c_file_compiles_without_a_warning() {
     let object = built().join(format!("warnings.{}.o", std::process::id()));
-    for folder in ["cgi-bin", "tests/programs", "tests/boa"] {
+    for folder in ["cgi-bin", "tests/programs", "tests/boa", "tests/bench"] {
         for file in files(folder, ".c") {
             for level in ["-O0", "-O2"] {
                 let mut cc = Command::new("cc");

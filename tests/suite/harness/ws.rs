@@ -3,7 +3,7 @@
 
 use super::{Answer, PATIENCE, read_answer};
 use nix::sys::socket::{setsockopt, sockopt::RcvBuf};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 use tungstenite::protocol::{CloseFrame, Role};
@@ -28,7 +28,7 @@ impl Read for Steady {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         loop {
             match self.0.read(buf) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
@@ -119,6 +119,19 @@ impl Ws {
             bytes.escape_ascii().to_string(),
             expected.escape_ascii().to_string()
         );
+    }
+
+    /// The next text, if it is there and the stream does not block.
+    #[allow(dead_code)] // the benchmarks'
+    pub fn text_now(&mut self) -> Option<String> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return Some(text.to_string()),
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return None,
+                other => panic!("no text: {other:?}"),
+            }
+        }
     }
 
     /// The next message is a ping; it is answered.
