@@ -30,14 +30,10 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     assert!(rules::route(&path), "{path}");
-    match record
-        .program
-        .strip_prefix("nph-")
-        .expect("a hand-off program")
-    {
-        "ws" => assert_eq!(path.as_bytes(), path_info),
+    match route::named(&record.program) {
+        None => assert_eq!(path.as_bytes(), path_info),
         // Nothing outside it.
-        name => {
+        Some(name) => {
             let behind = path
                 .strip_prefix(&format!("/{name}"))
                 .expect("its own route");
