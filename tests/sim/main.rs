@@ -1,0 +1,150 @@
+//! The whole daemon against an operating system in memory. See ARCHITECTURE.md, "Simulation".
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod browser;
+mod check;
+mod child;
+mod draw;
+mod frames;
+mod lines;
+mod model;
+mod os;
+mod plan;
+mod rng;
+mod run;
+mod shrink;
+mod sys;
+mod trace;
+mod words;
+mod world;
+mod writer;
+
+use plan::Plan;
+use run::run;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use world::Seen;
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("{name}={text} is no number"),
+    }
+}
+
+fn main() -> ExitCode {
+    run::keep_panics();
+    // The first logger stays: it lets all through, and the level is set by each run.
+    log::set_max_level(log::LevelFilter::Warn);
+    let plan = std::env::var("PLAN").ok().filter(|path| !path.is_empty());
+    if let Some(path) = plan {
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let plan = Plan::parse(&text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        return one(&plan, &format!("PLAN={path}"));
+    }
+    if let Some(seed) = number("SEED") {
+        return one(&draw::from_seed(seed), &format!("SEED={seed}"));
+    }
+    many(number("FIRST").unwrap_or(0), number("SEEDS").unwrap_or(20_000))
+}
+
+/// One plan, with all that happens. It shrinks if it fails.
+fn one(plan: &Plan, name: &str) -> ExitCode {
+    let outcome = run(plan, true);
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    let Some(why) = outcome.wrong else {
+        println!("{name}: as it must be, {} turns", outcome.turns);
+        return ExitCode::SUCCESS;
+    };
+    println!("\n{name}: WRONG: {why}");
+    if std::env::var_os("SHRINK").is_some() {
+        let class = shrink::class(&why);
+        let fails = |plan: &Plan| {
+            let wrong = run(plan, false).wrong;
+            wrong.is_some_and(|why| shrink::class(&why) == class)
+        };
+        let small = shrink::shrink(plan, &fails, Duration::from_secs(60));
+        let outcome = run(&small, true);
+        println!("\nThe smallest plan found that fails so:\n");
+        for line in &outcome.trace {
+            println!("{line}");
+        }
+        println!("\nWRONG: {}\n\n{small}", outcome.wrong.unwrap_or_default());
+    } else {
+        println!("{plan}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Many seeds, on all processors.
+fn many(first: u64, count: u64) -> ExitCode {
+    let begun = Instant::now();
+    let next = AtomicU64::new(first);
+    let stop = AtomicBool::new(false);
+    let all = Mutex::new((Seen::default(), 0u64, BTreeMap::new()));
+    let most = number("FAILURES").unwrap_or(1) as usize;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let (mut seen, mut turns) = (Seen::default(), 0);
+                while !stop.load(Relaxed) {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= first + count {
+                        break;
+                    }
+                    let outcome = run(&draw::from_seed(seed), false);
+                    turns += outcome.turns;
+                    for (what, count) in outcome.seen.0 {
+                        seen.add(format!("{what}\0seeds"), 1);
+                        seen.add(what, count);
+                    }
+                    if let Some(why) = outcome.wrong {
+                        let mut all = all.lock().expect("no thread panics");
+                        all.2.insert(seed, why);
+                        stop.store(all.2.len() >= most, Relaxed);
+                    }
+                }
+                let mut all = all.lock().expect("no thread panics");
+                all.1 += turns;
+                for (what, count) in seen.0 {
+                    all.0.add(what, count);
+                }
+            });
+        }
+    });
+    let (seen, turns, wrong) = all.into_inner().expect("no thread panics");
+    let done = next.load(Relaxed).min(first + count) - first;
+    let secs = begun.elapsed().as_secs_f64();
+    table(&seen, done);
+    println!(
+        "{done} seeds from {first} on, {turns} turns of the loop, {secs:.1} s, {:.0} seeds a second",
+        done as f64 / secs
+    );
+    for (seed, why) in &wrong {
+        println!("seed {seed}: WRONG: {why}");
+    }
+    match wrong.first_key_value() {
+        None => ExitCode::SUCCESS,
+        Some((seed, _)) => {
+            println!("make sim SEED={seed} shows all of it and shrinks it");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn table(seen: &Seen, seeds: u64) {
+    println!("{:40} {:>10} {:>14}", "", "in all", "% of the seeds");
+    for (what, count) in seen.0.iter().filter(|(what, _)| !what.contains('\0')) {
+        let in_seeds = seen.0.get(&format!("{what}\0seeds")).copied().unwrap_or(0);
+        let share = 100.0 * in_seeds as f64 / seeds.max(1) as f64;
+        println!("{what:40} {count:>10} {share:>14.1}");
+    }
+}

@@ -1,0 +1,776 @@
+//! The third [`Sys`]: every call of the daemon's comes here. Faults strike here, and here the
+//! model learns what happens.
+
+use crate::child::{Life, Pipes};
+use crate::os::file::Node;
+use crate::os::{Descriptor, End, Listener, MS, Os, Time};
+use crate::trace::{note, shown};
+use crate::world::{Owner, World};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::cell::{RefCell, RefMut};
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use ws2cgi::limits::PIPE_BUF;
+use ws2cgi::sys::{
+    Address, Child, Datagram, Exit, FileType, Interest, Kill, Kind, Open, Program, Ready,
+};
+use ws2cgi::sys::{Signals, Stat, Sys};
+
+thread_local! {
+    /// Where the log of this thread's run goes: [`Sys::log`] has no self.
+    static LOG: RefCell<Option<Rc<RefCell<World>>>> = const { RefCell::new(None) };
+}
+
+pub struct Sim(Rc<RefCell<World>>);
+
+/// A descriptor, closed when dropped.
+pub struct Fd {
+    number: usize,
+    world: Rc<RefCell<World>>,
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // While a failure unwinds, nothing counts any more.
+        if let Ok(mut world) = self.world.try_borrow_mut() {
+            let name = world.os.trace.wanted.then(|| world.fd_name(self.number));
+            note!(world.os, "close", "{}", name.unwrap_or_default());
+            if let Err(why) = world.os.close(self.number) {
+                world.model.fail(why);
+            }
+        }
+    }
+}
+
+fn errno(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+const ENOMEM: i32 = 12;
+const EIO: i32 = 5;
+const ENXIO: i32 = 6;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const ELOOP: i32 = 40;
+const ENOTDIR: i32 = 20;
+
+impl Sim {
+    /// `world` logs from now on, in this thread.
+    pub fn new(world: Rc<RefCell<World>>) -> Sim {
+        LOG.with(|log| *log.borrow_mut() = Some(world.clone()));
+        Sim(world)
+    }
+
+    /// The end of a run.
+    pub fn log_no_more() {
+        LOG.with(|log| *log.borrow_mut() = None);
+    }
+
+    fn world(&self) -> RefMut<'_, World> {
+        let mut world = self.0.borrow_mut();
+        world.called();
+        world
+    }
+
+    fn fd(&self, world: &mut World, end: End, non_blocking: bool) -> Fd {
+        let number = world.os.install(Descriptor {
+            end,
+            non_blocking,
+            waits_at_close: false,
+            resets: false,
+        });
+        Fd {
+            number,
+            world: self.0.clone(),
+        }
+    }
+
+    fn adopt_descriptor(&self, world: &mut World, descriptor: Descriptor) -> Fd {
+        Fd {
+            number: world.os.install(descriptor),
+            world: self.0.clone(),
+        }
+    }
+}
+
+/// The result of a transfer, noted.
+fn noted(world: &mut World, call: &str, fd: usize, bytes: &[u8], result: &io::Result<usize>) {
+    if world.os.trace.wanted {
+        let name = world.fd_name(fd);
+        match result {
+            Ok(count) => {
+                let shown = shown(&bytes[..(*count).min(bytes.len())]);
+                note!(world.os, call, "{name} -> {count}: {shown}");
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                note!(world.os, call, "{name} -> would block");
+            }
+            Err(e) => note!(world.os, call, "{name} -> {e}"),
+        }
+    }
+    match result {
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+        _ => world.os.progress += 1,
+    }
+}
+
+fn local(address: &str) -> Option<SocketAddr> {
+    address.parse().ok()
+}
+
+impl World {
+    fn read_end(&mut self, fd: usize, buf: &mut [u8]) -> io::Result<usize> {
+        let end = self.os.descriptor(fd).end.clone();
+        let rate = self.os.faults.rates.short_read;
+        let len = self.os.faults.cut(rate, buf.len());
+        let buf = &mut buf[..len];
+        let result = match end {
+            End::Reader(p) | End::Both(p) => self.os.pipes[p].read(buf),
+            End::Stream(s, side) => {
+                self.strike_stream(s);
+                self.os.streams[s].recv(side, buf)
+            }
+            End::File(inode, at) => {
+                let rate = self.os.faults.rates.bad_disk;
+                if self.os.faults.strikes(rate) {
+                    return Err(errno(EIO));
+                }
+                let Node::Regular { bytes, .. } = self.os.files.node(inode) else {
+                    return Err(errno(EIO));
+                };
+                let rest = &bytes[at.min(bytes.len())..];
+                let count = rest.len().min(buf.len());
+                buf[..count].copy_from_slice(&rest[..count]);
+                self.os.descriptor_mut(fd).end = End::File(inode, at + count);
+                Ok(count)
+            }
+            _ => Ok(0),
+        };
+        let blocks = !self.os.descriptor(fd).non_blocking;
+        if let Err(e) = &result {
+            if e.kind() == ErrorKind::WouldBlock && blocks {
+                let name = self.fd_name(fd);
+                self.fail(format!("a read of {name} that would block"));
+            }
+        }
+        result
+    }
+
+    /// The network or the kernel's memory may fail a socket.
+    fn strike_stream(&mut self, stream: usize) {
+        if self.os.faults.strikes(self.os.faults.rates.reset) {
+            let browser = self.owners.streams[stream];
+            note!(self.os, "network", "loses browser {browser}");
+            self.os.streams[stream].break_off();
+            self.browsers[browser].endings.gone = true;
+            self.gone_now(browser);
+        }
+    }
+
+    /// It may end in this very turn.
+    fn gone_now(&mut self, browser: usize) {
+        let turn = self.model.turn;
+        let gone = crate::model::reason::GONE;
+        self.model.connections[browser].may_end(turn, gone, None);
+    }
+
+    fn after_read(&mut self, fd: usize, bytes: &[u8]) {
+        let end = self.os.descriptor(fd).end.clone();
+        match end {
+            End::Both(_) => self.model.outbox_read(&self.os, bytes),
+            End::Stream(s, _) if bytes.is_empty() && self.os.streams[s].sides[0].ends_read > 6 => {
+                self.model.fail("it reads the end of a connection again and again");
+            }
+            End::Reader(p) if bytes.is_empty() && self.os.pipes[p].ends_read > 6 => {
+                self.model.fail("it reads the end of a pipe again and again");
+            }
+            _ => {}
+        }
+        if let Some(browser) = self.owners.browser(&end).filter(|_| !bytes.is_empty()) {
+            let now = self.os.now;
+            self.model.connections[browser].read(bytes.len(), now);
+            self.seen.add("bytes read", bytes.len() as u64);
+        }
+        self.stop_if_wrong();
+    }
+
+    fn write_end(&mut self, fd: usize, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.os.descriptor(fd).end.clone();
+        let rate = self.os.faults.rates.short_write;
+        match end {
+            End::Writer(p) => {
+                let len = match bytes.len() {
+                    len if len > PIPE_BUF => self.os.faults.cut(rate, len - PIPE_BUF) + PIPE_BUF,
+                    len => len,
+                };
+                self.os.pipes[p].write(&bytes[..len])
+            }
+            End::Stream(s, side) => {
+                self.strike_stream(s);
+                if self.os.faults.strikes(self.os.faults.rates.no_buffers) {
+                    let until = self.os.now + self.os.faults.below(50 * MS);
+                    self.os.streams[s].starve(side, until);
+                }
+                let len = self.os.faults.cut(rate, bytes.len());
+                let now = self.os.now;
+                self.os.streams[s].send(side, &bytes[..len], now)
+            }
+            End::File(inode, at) => {
+                if self.os.faults.strikes(self.os.faults.rates.disk_full) {
+                    return Err(errno(ENOSPC));
+                }
+                let len = self.os.faults.cut(rate, bytes.len());
+                if let Node::Regular { bytes: file, .. } = self.os.files.node_mut(inode) {
+                    file.extend_from_slice(&bytes[..len]);
+                }
+                self.os.descriptor_mut(fd).end = End::File(inode, at + len);
+                Ok(len)
+            }
+            _ => Ok(bytes.len()),
+        }
+    }
+
+    fn after_write(&mut self, fd: usize, bytes: &[u8], result: &io::Result<usize>) {
+        let end = self.os.descriptor(fd).end.clone();
+        let Some(browser) = self.owners.browser(&end) else {
+            return;
+        };
+        let now = self.os.now;
+        match result {
+            Ok(count) => {
+                let connection = &mut self.model.connections[browser];
+                connection.look_for_endings(
+                    now,
+                    self.model.turn,
+                    &self.browsers[browser],
+                    &self.model.rules,
+                );
+                let wrote = connection.wrote(&bytes[..*count], now);
+                self.seen.add("bytes written", *count as u64);
+                if let Err(why) = wrote {
+                    self.model.fail(format!("browser {browser}: {why}"));
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.model.connections[browser].stuck(now);
+            }
+            Err(_) => {
+                let gone = self.browsers[browser].endings.gone;
+                if !gone {
+                    self.model.fail(format!("browser {browser}: a write fails, and it is there"));
+                }
+            }
+        }
+        self.stop_if_wrong();
+    }
+
+    fn lookup(&mut self, path: &str, follow: bool) -> io::Result<u64> {
+        // `..` is the only spelling that the daemon adds to a path.
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            match part {
+                ".." => drop(parts.pop()),
+                "." => {}
+                part => parts.push(part),
+            }
+        }
+        let path = format!("/{}", parts.join("/"));
+        if path == "/" {
+            // No folder of ours.
+            return Ok(0);
+        }
+        let inode = self.os.files.find(&path)?;
+        match self.os.files.node(inode) {
+            Node::Link(to) if follow => {
+                let to = to.clone();
+                self.os.files.find(&to)
+            }
+            _ => Ok(inode),
+        }
+    }
+
+    fn stat_of(&self, inode: u64) -> Stat {
+        match inode {
+            0 => Stat {
+                file_type: FileType::Folder,
+                size: 0,
+                links: 1,
+                id: (1, 0),
+            },
+            inode => self.os.files.stat(inode),
+        }
+    }
+
+    fn no_descriptor(&mut self) -> io::Result<()> {
+        match self.os.no_descriptor() {
+            true => {
+                note!(self.os, "fault", "no descriptor");
+                Err(errno(EMFILE))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+impl Sys for Sim {
+    type Fd = Fd;
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.borrow().os.now)
+    }
+    fn seed(&self) -> [u8; 20] {
+        let mut world = self.world();
+        core::array::from_fn(|_| world.os.noise.next() as u8)
+    }
+    fn pid(&self) -> u32 {
+        42
+    }
+    fn descriptor_limit(&self) -> usize {
+        self.0.borrow().os.limit
+    }
+    fn memory_limit(&self) -> usize {
+        usize::MAX
+    }
+    fn current_dir(&self) -> io::Result<String> {
+        Ok("/".to_owned())
+    }
+    fn user(&self, _: &str) -> io::Result<(u32, u32)> {
+        Ok((1000, 1000))
+    }
+    fn group(&self, _: &str) -> io::Result<u32> {
+        Ok(1000)
+    }
+    fn identity(&self) -> (u32, u32) {
+        (1000, 1000)
+    }
+    fn become_user(&self, _: u32, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+    fn log(line: &[u8]) -> bool {
+        LOG.with(|log| {
+            let log = log.borrow();
+            let Some(mut world) = log.as_ref().and_then(|world| world.try_borrow_mut().ok()) else {
+                return true;
+            };
+            let world = &mut *world;
+            world.log_lines += 1;
+            if world.os.faults.strikes(world.os.faults.rates.log_full) {
+                return false;
+            }
+            let text = String::from_utf8_lossy(line);
+            note!(world.os, "log", "{}", text.trim_end());
+            true
+        })
+    }
+
+    fn catch_signals(&mut self) -> io::Result<()> {
+        self.world().os.caught = true;
+        Ok(())
+    }
+    fn watch(&mut self, fd: &Fd, token: usize, interest: Interest) {
+        self.0.borrow_mut().watched.push((fd.number, token, interest));
+    }
+    fn wait(&mut self, deadline: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<Signals> {
+        let deadline = deadline.map(|at| at.as_nanos().div_ceil(1000) as Time);
+        Ok(self.0.borrow_mut().wait(deadline, ready))
+    }
+
+    fn read(&self, fd: &Fd, buf: &mut [u8]) -> io::Result<usize> {
+        let world = &mut *self.world();
+        let result = world.read_end(fd.number, buf);
+        noted(world, "read", fd.number, buf, &result);
+        if let Ok(count) = result {
+            world.after_read(fd.number, &buf[..count]);
+        }
+        result
+    }
+    fn write(&self, fd: &Fd, bytes: &[u8]) -> io::Result<usize> {
+        let world = &mut *self.world();
+        let result = world.write_end(fd.number, bytes);
+        noted(world, "write", fd.number, bytes, &result);
+        if let End::Writer(p) = world.os.descriptor(fd.number).end {
+            if world.owners.pipes[p] == Some(Owner::Ready) {
+                // From now on anything may happen.
+                world.os.faults.off = false;
+            }
+        }
+        result
+    }
+    fn pending(&self, fd: &Fd) -> io::Result<usize> {
+        let world = self.world();
+        match world.os.descriptor(fd.number).end {
+            End::Both(p) | End::Reader(p) => Ok(world.os.pipes[p].len()),
+            _ => Ok(0),
+        }
+    }
+    fn inherited(&self, number: u32) -> io::Result<Fd> {
+        let world = &mut *self.world();
+        world.no_descriptor()?;
+        if number > 2 {
+            return Err(errno(9));
+        }
+        Ok(self.fd(world, End::Null, false))
+    }
+    fn take_inherited(&self, _: u32) -> io::Result<Fd> {
+        let world = &mut *self.world();
+        let pipe = world.os.new_pipe(65536);
+        world.os.pipes[pipe].readers = 1;
+        world.os.pipes[pipe].writers = 1;
+        world.owners.pipes.resize(pipe + 1, None);
+        world.owners.pipes[pipe] = Some(Owner::Ready);
+        Ok(self.fd(world, End::Writer(pipe), false))
+    }
+
+    fn recv(&self, fd: &Fd, buf: &mut [u8]) -> io::Result<usize> {
+        let world = &mut *self.world();
+        if !world.os.descriptor(fd.number).non_blocking {
+            let name = world.fd_name(fd.number);
+            world.fail(format!("{name} was not adopted"));
+        }
+        let result = world.read_end(fd.number, buf);
+        noted(world, "recv", fd.number, buf, &result);
+        if let Ok(count) = result {
+            world.after_read(fd.number, &buf[..count]);
+        }
+        result
+    }
+    fn send(&self, fd: &Fd, bytes: &[u8]) -> io::Result<usize> {
+        let world = &mut *self.world();
+        // A pipe that is writable has room for that much.
+        let bytes = match world.os.descriptor(fd.number).end {
+            End::Writer(p) => {
+                let polled = world.os.pipes[p].poll_writer();
+                match polled.writable || polled.trouble {
+                    true => &bytes[..bytes.len().min(PIPE_BUF)],
+                    false => &[],
+                }
+            }
+            _ => bytes,
+        };
+        let result = match bytes {
+            [] => Err(ErrorKind::WouldBlock.into()),
+            bytes => world.write_end(fd.number, bytes),
+        };
+        noted(world, "send", fd.number, bytes, &result);
+        world.after_write(fd.number, bytes, &result);
+        result
+    }
+    fn listen(&self, address: &Address) -> io::Result<Fd> {
+        let world = &mut *self.world();
+        world.os.listeners.push(Listener {
+            address: address.to_string(),
+            open: true,
+            ..Listener::default()
+        });
+        let listener = world.os.listeners.len() - 1;
+        Ok(self.fd(world, End::Listener(listener), true))
+    }
+    fn accept(&self, listener: &Fd) -> io::Result<(Fd, Kind)> {
+        let world = &mut *self.world();
+        let End::Listener(l) = world.os.descriptor(listener.number).end else {
+            return Err(errno(22));
+        };
+        if world.os.listeners[l].waiting.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        world.no_descriptor()?;
+        let Some(s) = world.os.listeners[l].waiting.pop_front() else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        world.os.progress += 1;
+        let browser = world.owners.streams[s];
+        let aborted = world.os.faults.strikes(world.os.faults.rates.aborted);
+        if aborted || world.os.streams[s].unconnected(0) {
+            note!(world.os, "accept", "browser {browser} has gone");
+            world.os.streams[s].release(0, true);
+            return Err(ErrorKind::ConnectionAborted.into());
+        }
+        let tcp = world.os.streams[s].tcp;
+        let kind = Kind::Stream {
+            remote: local("10.0.0.1:999").filter(|_| tcp),
+            local: local("10.0.0.2:80").filter(|_| tcp),
+        };
+        let fd = self.fd(world, End::Stream(s, 0), true);
+        note!(world.os, "accept", "-> {}", world.fd_name(fd.number));
+        Ok((fd, kind))
+    }
+    fn adopt(&self, fd: Fd) -> io::Result<(Fd, Kind)> {
+        let kind = self.kind(&fd)?;
+        let mut world = self.world();
+        if !matches!(kind, Kind::Other | Kind::Unconnected) {
+            world.os.descriptor_mut(fd.number).non_blocking = true;
+        }
+        drop(world);
+        Ok((fd, kind))
+    }
+    fn kind(&self, fd: &Fd) -> io::Result<Kind> {
+        let world = self.world();
+        Ok(match world.os.descriptor(fd.number).end {
+            End::Stream(s, side) if world.os.streams[s].unconnected(side) => Kind::Unconnected,
+            End::Stream(s, _) => {
+                let tcp = world.os.streams[s].tcp;
+                Kind::Stream {
+                    remote: local("10.0.0.1:999").filter(|_| tcp),
+                    local: local("10.0.0.2:80").filter(|_| tcp),
+                }
+            }
+            End::Reader(_) => Kind::PipeReader,
+            End::Writer(_) => Kind::PipeWriter,
+            _ => Kind::Other,
+        })
+    }
+    fn shutdown(&self, fd: &Fd, both: bool) {
+        let world = &mut *self.world();
+        note!(world.os, "shutdown", "{} both: {both}", world.fd_name(fd.number));
+        if let End::Stream(s, side) = world.os.descriptor(fd.number).end {
+            world.os.streams[s].shut(side);
+            world.os.progress += 1;
+            let browser = world.owners.streams[s];
+            // What is read from now on is thrown away.
+            world.model.connections[browser].shut = true;
+        }
+    }
+    fn before_close(&self, socket: &Fd, reset: bool) {
+        let mut world = self.world();
+        let descriptor = world.os.descriptor_mut(socket.number);
+        descriptor.waits_at_close = false;
+        descriptor.resets = reset;
+    }
+    fn bind_handoff(&self, path: &str) -> io::Result<Fd> {
+        let world = &mut *self.world();
+        world.os.files.make(path, Node::Socket)?;
+        Ok(self.fd(world, End::Handoff, true))
+    }
+    fn receive_handoff(&self, _: &Fd, buf: &mut [u8]) -> io::Result<Datagram<Fd>> {
+        let world = &mut *self.world();
+        let Some(datagram) = world.os.handoffs.pop_front() else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        world.os.progress += 1;
+        let len = datagram.bytes.len().min(buf.len());
+        buf[..len].copy_from_slice(&datagram.bytes[..len]);
+        let lost = world.os.faults.strikes(world.os.faults.rates.lost_descriptors);
+        let needs = datagram.ends.len();
+        let (mut fds, mut truncated) = (Vec::new(), len < datagram.bytes.len());
+        if lost || world.os.open_count() + needs > world.os.limit {
+            note!(world.os, "recvmsg", "the descriptors are gone");
+            truncated = true;
+            for descriptor in datagram.ends {
+                world.os.release(descriptor);
+            }
+        } else {
+            for descriptor in datagram.ends {
+                fds.push(self.adopt_descriptor(world, descriptor));
+            }
+        }
+        note!(world.os, "recvmsg", "-> {len} bytes, {} descriptors", fds.len());
+        Ok(Datagram {
+            len,
+            fds,
+            truncated,
+            uid: Some(datagram.uid),
+        })
+    }
+    fn send_handoff(&self, _: &str, _: &[u8], _: &[&Fd]) -> io::Result<()> {
+        Err(errno(22))
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        let world = &mut *self.world();
+        let inode = world.lookup(path, true)?;
+        Ok(world.stat_of(inode))
+    }
+    fn lstat(&self, path: &str) -> io::Result<Stat> {
+        let world = &mut *self.world();
+        let inode = world.lookup(path, false)?;
+        Ok(world.stat_of(inode))
+    }
+    fn fstat(&self, fd: &Fd) -> io::Result<Stat> {
+        let world = self.world();
+        Ok(match world.os.descriptor(fd.number).end {
+            End::File(inode, _) | End::Folder(inode) => world.stat_of(inode),
+            End::Both(p) => Stat {
+                file_type: FileType::Fifo,
+                size: 0,
+                links: 1,
+                id: (2, p as u64),
+            },
+            End::Reader(p) | End::Writer(p) => Stat {
+                file_type: FileType::Fifo,
+                size: 0,
+                links: 1,
+                id: (2, p as u64),
+            },
+            _ => Stat {
+                file_type: FileType::Socket,
+                size: 0,
+                links: 1,
+                id: (3, fd.number as u64),
+            },
+        })
+    }
+    fn executable(&self, path: &str) -> bool {
+        let world = &mut *self.world();
+        let node = world.lookup(path, true).ok().filter(|inode| *inode > 0);
+        let node = node.map(|inode| world.os.files.node(inode));
+        matches!(node, Some(Node::Regular { executable: true, .. }))
+    }
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        Ok(self.world().os.files.list(path))
+    }
+    fn make_dir(&self, path: &str) -> io::Result<()> {
+        self.world().os.files.make(path, Node::Folder).map(drop)
+    }
+    fn make_fifo(&self, path: &str) -> io::Result<()> {
+        let world = &mut *self.world();
+        let pipe = world.os.new_pipe(65536);
+        world.owners.pipes.resize(pipe + 1, None);
+        world.owners.pipes[pipe] = Some(Owner::Fifo);
+        world.os.files.make(path, Node::Fifo(pipe)).map(drop)
+    }
+    fn set_access(&self, _: &Fd, _: Option<(u32, u32)>, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+    fn give(&self, _: &str, _: (u32, u32)) -> io::Result<()> {
+        Ok(())
+    }
+    fn unlink(&self, path: &str) -> io::Result<()> {
+        let world = &mut *self.world();
+        let result = world.os.files.unlink(path);
+        note!(world.os, "unlink", "{path} -> {result:?}");
+        result
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.world().os.files.rename(from, to)
+    }
+    fn open(&self, path: &str, how: Open) -> io::Result<Fd> {
+        let world = &mut *self.world();
+        let result = self.open_in(world, path, how);
+        let shown = result.as_ref().map(|fd| fd.number);
+        note!(world.os, "open", "{path} {how:?} -> {shown:?}");
+        result
+    }
+    fn lock(&self, _: &Fd) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn spawn(&mut self, program: &Program) -> io::Result<Child<Fd>> {
+        let world = &mut *self.world();
+        let needs = if program.stdin { 6 } else { 4 };
+        let error = if world.os.faults.strikes(world.os.faults.rates.no_clone) {
+            Some(errno(ENOMEM))
+        } else if world.os.open_count() + needs > world.os.limit {
+            Some(errno(EMFILE))
+        } else {
+            world.no_descriptor().err()
+        };
+        if let Some(error) = error {
+            note!(world.os, "spawn", "{} -> {error}", program.path);
+            // With none running there is nothing to wait for: the event has failed.
+            if world.children() == 0 {
+                world.start(program.path, program.env, None);
+                world.os.progress += 1;
+            }
+            return Err(error);
+        }
+        world.os.progress += 1;
+        let mut pipe = |ours_writes: bool| {
+            let pipe = world.os.new_pipe(65536);
+            world.os.pipes[pipe].readers = 1;
+            world.os.pipes[pipe].writers = 1;
+            let end = if ours_writes { End::Writer } else { End::Reader };
+            (pipe, self.fd(world, end(pipe), true))
+        };
+        let stdin = program.stdin.then(|| pipe(true));
+        let (stdout, stderr) = (pipe(false), pipe(false));
+        let theirs = Pipes {
+            stdin: stdin.as_ref().map(|(pipe, _)| *pipe),
+            stdout: stdout.0,
+            stderr: stderr.0,
+        };
+        let pid = world.start(program.path, program.env, Some(theirs));
+        if world.os.trace.wanted {
+            let wanted = ["WS_EVENT=", "WS_ID=", "WS_ROOMS=", "WS_CLOSE", "HTTP_COOKIE="];
+            let env = program.env.iter().map(|v| String::from_utf8_lossy(v));
+            let env: Vec<_> = env.filter(|v| wanted.iter().any(|w| v.starts_with(w))).collect();
+            note!(world.os, "spawn", "{} -> {pid}: {}", program.path, env.join(" "));
+        }
+        Ok(Child {
+            pid,
+            stdin: stdin.map(|(_, fd)| fd),
+            stdout: stdout.1,
+            stderr: stderr.1,
+        })
+    }
+    fn exited(&self, pid: u32) -> bool {
+        let world = &mut *self.world();
+        match world.processes.get(&pid).map(|p| p.life) {
+            Some(Life::Reaped) | None => world.fail(format!("waitid of {pid}, reaped or none")),
+            Some(life) => matches!(life, Life::Zombie(_)),
+        }
+    }
+    fn kill(&self, pid: u32, signal: Kill) {
+        let world = &mut *self.world();
+        world.os.progress += 1;
+        match world.processes.get_mut(&pid) {
+            Some(process) if process.life != Life::Reaped => process.signal(&mut world.os, signal),
+            _ => world.fail(format!("kill of {pid}, reaped or none")),
+        }
+    }
+    fn reap(&self, pid: u32) -> Exit {
+        let world = &mut *self.world();
+        world.os.progress += 1;
+        world.reap(pid)
+    }
+}
+
+impl Sim {
+    fn open_in(&self, world: &mut World, path: &str, how: Open) -> io::Result<Fd> {
+        world.no_descriptor()?;
+        match how {
+            Open::Read => {
+                let inode = world.lookup(path, false)?;
+                match world.os.files.node(inode) {
+                    Node::Link(_) => Err(errno(ELOOP)),
+                    Node::Folder => Ok(self.fd(world, End::Folder(inode), false)),
+                    Node::Regular { .. } => Ok(self.fd(world, End::File(inode, 0), false)),
+                    Node::Fifo(_) | Node::Socket => Err(errno(ENXIO)),
+                }
+            }
+            Open::Folder => {
+                let inode = world.lookup(path, false)?;
+                match world.os.files.node(inode) {
+                    Node::Folder => Ok(self.fd(world, End::Folder(inode), false)),
+                    _ => Err(errno(ENOTDIR)),
+                }
+            }
+            Open::Fifo => {
+                let inode = world.lookup(path, false)?;
+                let &Node::Fifo(pipe) = world.os.files.node(inode) else {
+                    return Ok(self.fd(world, End::File(inode, 0), false));
+                };
+                world.os.pipes[pipe].readers += 1;
+                world.os.pipes[pipe].writers += 1;
+                world.fifo = Some(pipe);
+                Ok(self.fd(world, End::Both(pipe), true))
+            }
+            Open::FifoWriter => Err(errno(ENXIO)),
+            Open::Create(_) => {
+                if world.os.faults.strikes(world.os.faults.rates.disk_full) {
+                    return Err(errno(ENOSPC));
+                }
+                let node = Node::Regular {
+                    bytes: Vec::new(),
+                    executable: false,
+                };
+                let inode = world.os.files.make(path, node)?;
+                Ok(self.fd(world, End::File(inode, 0), false))
+            }
+        }
+    }
+}
+
+/// For those who look on.
+pub fn open_descriptors(os: &Os) -> usize {
+    os.descriptors.iter().flatten().count()
+}
