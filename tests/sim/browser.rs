@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
+/// A socket's buffer, where the plan does not say.
+const ROOM: usize = 70_000;
+
 /// A message that it has sent, or will.
 pub struct Sent {
     pub binary: bool,
@@ -46,6 +49,7 @@ pub enum Phase {
 pub struct Browser {
     pub index: usize,
     name: String,
+    max_message: usize,
     way: u32,
     route: u32,
     at: Time,
@@ -90,7 +94,7 @@ pub trait Ways {
 }
 
 impl Browser {
-    pub fn new(index: usize, plan: &plan::Browser) -> Browser {
+    pub fn new(index: usize, plan: &plan::Browser, max_message: usize) -> Browser {
         let Come::Browser {
             way,
             route,
@@ -111,10 +115,11 @@ impl Browser {
         Browser {
             index,
             name: format!("browser {index}"),
+            max_message,
             way,
             route,
             at: SECOND + Time::from(at) * MS,
-            room: room as usize,
+            room: if room == 0 { ROOM } else { room as usize },
             latency: latency.into(),
             piece: piece as usize,
             gap: gap.into(),
@@ -543,6 +548,9 @@ impl Browser {
     fn message(&mut self, binary: bool, size: u32, act: u32, pieces: u32, ping: bool) {
         let tag = format!("b{}.{} ", self.index, self.sent.len());
         let payload = payload(&tag, size as usize, binary);
+        if payload.len() > self.max_message {
+            self.endings.wrong.get_or_insert((self.queued, 1009));
+        }
         let pieces = (pieces as usize).clamp(1, payload.len().max(1));
         let each = payload.len().div_ceil(pieces).max(1);
         let mut chunks: Vec<&[u8]> = payload.chunks(each).collect();

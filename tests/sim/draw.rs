@@ -368,7 +368,7 @@ impl Drawing<'_, '_> {
                 false => c.below(2),
             },
             at: c.size(1500),
-            room: c.one_of(&[70000, 70000, 5000, 300, 20]),
+            room: c.one_of(&[0, 0, 5000, 300, 20]),
             latency: c.one_of(&[0, 50, 1000, 30000]),
             piece: if c.percent(15) { c.range(1, 9) } else { 0 },
             gap: c.one_of(&[1, 100, 20000]),

@@ -178,9 +178,12 @@ impl Hearing {
     }
 }
 
-/// A payload that tells where it is from, if it is long enough, and fills a size.
+/// A payload that tells where it is from, and fills a size. None at all, or no less than that.
 pub fn payload(tag: &str, size: usize, binary: bool) -> Vec<u8> {
-    let mut bytes = tag.as_bytes()[..tag.len().min(size)].to_vec();
+    if size == 0 {
+        return Vec::new();
+    }
+    let mut bytes = tag.as_bytes().to_vec();
     let mut next = tag.len() as u8;
     while bytes.len() < size {
         next = next.wrapping_add(7);

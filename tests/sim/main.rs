@@ -53,33 +53,35 @@ fn main() -> ExitCode {
     many(number("FIRST").unwrap_or(0), number("SEEDS").unwrap_or(20_000))
 }
 
-/// One plan, with all that happens. It shrinks if it fails.
+/// One plan, with all that happens. If it fails, a smaller one that fails in the same way.
 fn one(plan: &Plan, name: &str) -> ExitCode {
     let outcome = run(plan, true);
-    for line in &outcome.trace {
-        println!("{line}");
-    }
-    let Some(why) = outcome.wrong else {
+    let Some(why) = outcome.wrong.clone() else {
+        outcome.trace.iter().for_each(|line| println!("{line}"));
         println!("{name}: as it must be, {} turns", outcome.turns);
         return ExitCode::SUCCESS;
     };
-    println!("\n{name}: WRONG: {why}");
-    if std::env::var_os("SHRINK").is_some() {
-        let class = shrink::class(&why);
-        let fails = |plan: &Plan| {
-            let wrong = run(plan, false).wrong;
-            wrong.is_some_and(|why| shrink::class(&why) == class)
-        };
-        let small = shrink::shrink(plan, &fails, Duration::from_secs(60));
-        let outcome = run(&small, true);
-        println!("\nThe smallest plan found that fails so:\n");
-        for line in &outcome.trace {
-            println!("{line}");
+    let class = shrink::class(&why);
+    let fails = |plan: &Plan| {
+        let wrong = run(plan, false).wrong;
+        wrong.is_some_and(|why| shrink::class(&why) == class)
+    };
+    let shrunk = number("SHRINK") != Some(0);
+    let (plan, outcome) = match shrunk {
+        true => {
+            let small = shrink::shrink(plan, &fails, Duration::from_secs(30));
+            let outcome = run(&small, true);
+            (small, outcome)
         }
-        println!("\nWRONG: {}\n\n{small}", outcome.wrong.unwrap_or_default());
-    } else {
-        println!("{plan}");
+        false => (plan.clone(), outcome),
+    };
+    outcome.trace.iter().for_each(|line| println!("{line}"));
+    println!("\n{plan}");
+    if shrunk {
+        println!("# {name} fails: {why}");
+        println!("# That was the smallest plan found that fails in this way. In a file: PLAN=FILE");
     }
+    println!("{name}: WRONG: {}", outcome.wrong.unwrap_or_default());
     ExitCode::FAILURE
 }
 

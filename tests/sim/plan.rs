@@ -7,7 +7,7 @@ use std::fmt;
 words! {
     /// Who comes as a browser, and how.
     Come {
-        /// `way`: see [`way`]. `at`: ms. `room`: bytes of a socket buffer each way. `latency`:
+        /// `way`: see [`way`]. `at`: ms. `room`: bytes of a socket buffer, 0: many. `latency`:
         /// µs until it reads what has come. `piece`: bytes a write, 0: all; `gap`: µs between.
         Browser "browser" (
             way, route, at, room, latency, piece, gap, eager, deaf, rude, head, offer, linger,

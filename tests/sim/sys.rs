@@ -245,7 +245,7 @@ impl World {
                     &self.browsers[browser],
                     &self.model.rules,
                 );
-                let wrote = connection.wrote(&bytes[..*count], now);
+                let wrote = connection.wrote(&bytes[..*count]);
                 self.seen.add("bytes written", *count as u64);
                 if let Err(why) = wrote {
                     self.model.fail(format!("browser {browser}: {why}"));

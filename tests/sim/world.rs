@@ -199,8 +199,9 @@ impl World {
             close_on_error: config.close_on_error,
             bad_disk,
         };
+        let max_message = config.max_message;
         let numbered = plan.browsers.iter().enumerate();
-        let browsers: Vec<_> = numbered.map(|(i, plan)| Browser::new(i, plan)).collect();
+        let browsers: Vec<_> = numbered.map(|(i, plan)| Browser::new(i, plan, max_message)).collect();
         let writers = plan.writers.iter().enumerate();
         let mut orders: VecDeque<Order> = plan.orders.iter().cloned().collect();
         if orders.back() != Some(&Order::Stop {}) {
@@ -609,7 +610,7 @@ impl World {
         if !started {
             process.life = Life::Reaped;
             self.model.not_started(browser);
-            self.model.reaped(&process, true);
+            self.model.reaped(self.os.now, &process, true);
         }
         self.processes.insert(pid, process);
         let children = self.children();
@@ -643,7 +644,7 @@ impl World {
                 self.model.fail(format!("child {pid} read {got} of {of} bytes, or other ones"));
             }
         }
-        self.model.reaped(process, failed);
+        self.model.reaped(self.os.now, process, failed);
         self.stop_if_wrong();
         exit
     }

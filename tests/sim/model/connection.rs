@@ -89,6 +89,8 @@ pub struct Connection {
     /// Bytes that the daemon has read, and whether what it reads now is thrown away.
     pub taken: u64,
     pub shut: bool,
+    /// We have closed it: what it sends still is counted, and no more.
+    pub discards: bool,
     heard_at: Time,
     /// Since when something waits in its queue.
     stuck_since: Option<Time>,
@@ -115,6 +117,7 @@ impl Connection {
             closed: None,
             taken: 0,
             shut: false,
+            discards: false,
             heard_at: 0,
             stuck_since: None,
         }
@@ -137,6 +140,8 @@ impl Connection {
             (1006, "timeout") => has(reason::PING),
             (1013, "timeout") => has(reason::SLOW),
             (1013, "error") => has(reason::MEMORY) || has(reason::WRONG) && told,
+            // A control frame may be too big, too.
+            (1009, "error") => has(reason::WRONG),
             (1011, "error") => has(reason::FAILED | reason::NO_START),
             (_, "error") => has(reason::WRONG) && told,
             (1001, "server") if has(reason::STOP) => true,
@@ -195,7 +200,7 @@ impl Connection {
     }
 
     /// The daemon has written this to it.
-    pub fn wrote(&mut self, bytes: &[u8], now: Time) -> Result<(), String> {
+    pub fn wrote(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.hearing.push(bytes);
         while let Some(heard) = self.hearing.next()? {
             match heard {
@@ -205,7 +210,6 @@ impl Connection {
                         return Err(format!("a 101, and it is {:?}", self.life));
                     }
                     self.head = Some(status);
-                    self.heard_at = now;
                 }
                 Heard::Data { binary, payload } => self.frames.push((binary, payload)),
                 Heard::Ping(_) | Heard::Pong(_) => {}
@@ -274,7 +278,8 @@ impl Connection {
     // ---- Events
 
     /// The open program has spoken.
-    pub fn verdict(&mut self, accepts: bool) {
+    pub fn verdict(&mut self, accepts: bool, now: Time) {
+        self.heard_at = now;
         self.life = if accepts { Life::Accepted } else { Life::Refused };
         if !accepts {
             self.expected.clear();

@@ -61,9 +61,7 @@ struct Answer {
 pub struct Totals {
     /// Whole data frames written to browsers.
     pub frames: u64,
-    /// Messages read that no event was run for.
-    pub unrun: u64,
-    /// Connections that `unrun` says nothing of.
+    /// Connections of which it is not known how many messages were understood.
     pub unrun_unknown: u64,
     pub opens: u64,
     pub messages: u64,
@@ -264,14 +262,15 @@ impl Model {
         let memory = env.code == 1013 && by == "error";
         let excused = match (env.code, by) {
             // It comes behind our close, and is counted.
-            (_, "server") | (1011, "error") => true,
+            (_, "server") | (1011, "error") | (1013, "timeout") => true,
             _ if memory => connection.next_unrun(browser).is_some_and(|m| m.charged),
             _ => false,
         };
+        self.connections[i].discards = excused && !memory;
         match unrun {
             0 => {}
             _ if memory && excused => self.totals.unrun_unknown += 1,
-            _ if excused => self.totals.unrun += unrun,
+            _ if excused => {}
             _ => self.fail(format!(
                 "browser {i}: {unrun} messages that were read are not run (closed with {} by {by})",
                 env.code
@@ -279,8 +278,14 @@ impl Model {
         }
     }
 
+    /// Messages that came behind a close of ours.
+    pub fn unrun(&self, browsers: &[Browser]) -> u64 {
+        let all = self.connections.iter().zip(browsers);
+        all.filter(|(c, _)| c.discards).map(|(c, b)| c.unrun(b)).sum()
+    }
+
     /// A program is reaped: what its output changes.
-    pub fn reaped(&mut self, process: &Process, failed: bool) {
+    pub fn reaped(&mut self, now: Time, process: &Process, failed: bool) {
         let i = process.browser;
         let turn = self.turn;
         self.serial += 1;
@@ -310,7 +315,7 @@ impl Model {
                     true => self.totals.accepted += 1,
                     false => connection.may_end(turn, reason::REFUSED, None),
                 }
-                connection.verdict(accepts);
+                connection.verdict(accepts, now);
                 if accepts {
                     connection.membership.begin("#open", true, &order);
                 }
@@ -436,6 +441,10 @@ impl Model {
 
     /// A message for all whom a target means.
     fn send(&mut self, target: &Target, order: &Order, binary: bool, bytes: Vec<u8>, sure: bool) {
+        // Empty ones can't be told apart. The counters tell whether one is lost.
+        if bytes.is_empty() {
+            return;
+        }
         let payload: Rc<[u8]> = bytes.into();
         for i in 0..self.connections.len() {
             let certainty = self.meant(i, target, order);
@@ -498,7 +507,8 @@ impl Model {
             let answer = &self.answers[i];
             let connection = &self.connections[answer.connection];
             let (reads, _) = watched.browsers[answer.connection];
-            let done = free
+            let (_, mark) = answer.order.answer.unwrap_or_default();
+            let done = (free && mark <= self.offset + self.tail.len() as u64)
                 || connection.events > answer.events
                 || (connection.loose.is_none() && reads && connection.head == Some(101));
             if !done {
@@ -536,7 +546,7 @@ impl Model {
 
     /// A whole data frame was written to a browser.
     fn written(&mut self, i: usize, binary: bool, payload: &[u8]) {
-        loop {
+        while !payload.is_empty() {
             match self.connections[i].gets(binary, payload) {
                 Ok(true) => return,
                 Ok(false) => {}
