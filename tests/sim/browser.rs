@@ -374,7 +374,9 @@ impl Browser {
         self.queued += bytes.len() as u64;
     }
 
-    fn send(&mut self, os: &mut Os, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&self, os: &mut Os, most: usize) -> io::Result<usize> {
+        let (bytes, _) = self.out.as_slices();
+        let bytes = &bytes[..bytes.len().min(most)];
         match self.ends.first() {
             Some(End::Stream(s, side)) => os.streams[*s].send(*side, bytes, os.now),
             Some(End::Writer(p)) => os.pipes[*p].write(bytes),
@@ -405,9 +407,7 @@ impl Browser {
         let mut wrote = false;
         while !self.out.is_empty() && self.write_at <= os.now {
             let most = if self.piece == 0 { 65536 } else { self.piece };
-            let len = self.out.len().min(most);
-            let bytes: Vec<u8> = self.out.iter().take(len).copied().collect();
-            match self.send(os, &bytes) {
+            match self.send(os, most) {
                 Ok(count) => {
                     note!(os, self.name, "sends {count} bytes");
                     self.out.drain(..count);

@@ -610,7 +610,8 @@ impl World {
         if !started {
             process.life = Life::Reaped;
             self.model.not_started(browser);
-            self.model.reaped(self.os.now, &process, true);
+            let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
+            self.model.reaped(self.os.now, &process, true, behind);
         }
         self.processes.insert(pid, process);
         let children = self.children();
@@ -644,7 +645,8 @@ impl World {
                 self.model.fail(format!("child {pid} read {got} of {of} bytes, or other ones"));
             }
         }
-        self.model.reaped(self.os.now, process, failed);
+        let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
+        self.model.reaped(self.os.now, process, failed, behind);
         self.stop_if_wrong();
         exit
     }

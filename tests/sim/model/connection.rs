@@ -324,6 +324,12 @@ impl Connection {
         read.saturating_sub(self.messages_run.into())
     }
 
+    /// How many of those not run come before one that memory may be lacking for.
+    pub fn uncharged(&self, browser: &Browser) -> u64 {
+        let rest = browser.sent.iter().skip(self.messages_run as usize);
+        rest.take_while(|m| !m.charged).count() as u64
+    }
+
     pub fn next_unrun<'a>(&self, browser: &'a Browser) -> Option<&'a Sent> {
         browser.sent.get(self.messages_run as usize)
     }

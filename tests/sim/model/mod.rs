@@ -50,6 +50,8 @@ struct Answer {
     connection: usize,
     reply: Reply,
     kind: Kind,
+    /// The outbox's end at its program's: it waits for all that is before.
+    behind: u64,
     /// Events of its connection that had been started.
     events: u32,
     /// Its message has been given to those meant.
@@ -278,14 +280,18 @@ impl Model {
         }
     }
 
-    /// Messages that came behind a close of ours.
-    pub fn unrun(&self, browsers: &[Browser]) -> u64 {
-        let all = self.connections.iter().zip(browsers);
-        all.filter(|(c, _)| c.discards).map(|(c, b)| c.unrun(b)).sum()
+    /// Messages that came behind a close of ours: at least and at most.
+    pub fn unrun(&self, browsers: &[Browser]) -> (u64, u64) {
+        let all = self.connections.iter().zip(browsers).filter(|(c, _)| c.discards);
+        all.fold((0, 0), |(least, most), (connection, browser)| {
+            let (unrun, uncharged) = (connection.unrun(browser), connection.uncharged(browser));
+            (least + unrun.min(uncharged), most + unrun)
+        })
     }
 
     /// A program is reaped: what its output changes.
-    pub fn reaped(&mut self, now: Time, process: &Process, failed: bool) {
+    /// `behind`: bytes ever written to the outbox.
+    pub fn reaped(&mut self, now: Time, process: &Process, failed: bool, behind: u64) {
         let i = process.browser;
         let turn = self.turn;
         self.serial += 1;
@@ -352,6 +358,7 @@ impl Model {
             connection: i,
             reply,
             kind: process.kind,
+            behind,
             events,
             sent: !does,
         });
@@ -376,12 +383,7 @@ impl Model {
             }
         }
         self.finish_answers(watched);
-        for i in 0..self.connections.len() {
-            for (binary, payload) in core::mem::take(&mut self.connections[i].frames) {
-                self.totals.frames += 1;
-                self.written(i, binary, &payload);
-            }
-        }
+        self.take_frames();
         for i in 0..self.connections.len() {
             let (_, writes) = watched.browsers[i];
             let connection = &mut self.connections[i];
@@ -395,6 +397,16 @@ impl Model {
             connection.membership.settle(oldest);
         }
         self.turn += 1;
+    }
+
+    /// What was written in this turn.
+    pub fn take_frames(&mut self) {
+        for i in 0..self.connections.len() {
+            for (binary, payload) in core::mem::take(&mut self.connections[i].frames) {
+                self.totals.frames += 1;
+                self.written(i, binary, &payload);
+            }
+        }
     }
 
     /// The first turn of all that is under way.
@@ -479,7 +491,7 @@ impl Model {
                 // A join or leave that has not been carried out for certain.
                 let pending = self.lines.iter().any(|line| match &line.command {
                     Command::Join(_, r) | Command::Leave(_, r) => {
-                        r == room && line.order.overlaps(order)
+                        r == room && !order.before(&line.order)
                     }
                     _ => false,
                 });
@@ -507,8 +519,8 @@ impl Model {
             let answer = &self.answers[i];
             let connection = &self.connections[answer.connection];
             let (reads, _) = watched.browsers[answer.connection];
-            let (_, mark) = answer.order.answer.unwrap_or_default();
-            let done = (free && mark <= self.offset + self.tail.len() as u64)
+            let read = self.offset + self.tail.len() as u64;
+            let done = (free && answer.behind <= read)
                 || connection.events > answer.events
                 || (connection.loose.is_none() && reads && connection.head == Some(101));
             if !done {
