@@ -24,6 +24,19 @@ fn sum(value: &Value) -> u64 {
     }
 }
 
+/// What a line named is gone, whatever it was.
+fn spool(world: &World) -> Result<(), String> {
+    let left = world.os.files.list(&format!("{RUN}/spool"));
+    let fetched = &world.model.fetched;
+    match left.iter().find(|name| fetched.contains(name)) {
+        // It stays where it could not even be opened.
+        Some(name) if !world.model.rules.bad_disk => {
+            Err(format!("the spool file {name} is still there, and its line is carried out"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everyone has left: nothing is held for anyone.
 pub fn at_rest(world: &mut World) -> Result<(), String> {
     let status = status(world).ok_or("at rest SIGUSR1 wrote no status.json")?;
@@ -39,7 +52,7 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
     if number(&status["jobs"]) > 0 {
         return Err("at rest it still has jobs".to_owned());
     }
-    Ok(())
+    spool(world)
 }
 
 /// The daemon has returned, and all of it is dropped.
@@ -67,6 +80,7 @@ pub fn at_exit(world: &mut World, result: u8) -> Result<(), String> {
         return Err(format!("children {left:?} are not reaped"));
     }
     world.seen.add("shutdowns out of time", out_of_time.into());
+    spool(world)?;
     counters(world, out_of_time)
 }
 

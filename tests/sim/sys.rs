@@ -551,8 +551,13 @@ impl Sys for Sim {
         buf[..len].copy_from_slice(&datagram.bytes[..len]);
         let lost = world.os.faults.strikes(world.os.faults.rates.lost_descriptors);
         let needs = datagram.ends.len();
+        let full = world.os.open_count() + needs > world.os.limit;
+        if full || world.os.faults.descriptors_were_short(world.os.now) {
+            // It could have known.
+            world.model.fail("a hand-off record is taken with no descriptor free: its own are lost");
+        }
         let (mut fds, mut truncated) = (Vec::new(), len < datagram.bytes.len());
-        if lost || world.os.open_count() + needs > world.os.limit {
+        if lost || full {
             note!(world.os, "recvmsg", "the descriptors are gone");
             truncated = true;
             for descriptor in datagram.ends {

@@ -194,6 +194,7 @@ impl World {
         }
         let rules = Rules {
             max_reply: config.max_reply,
+            queue: config.queue,
             ping: config.ping.map(micros),
             slow: micros(config.slow_timeout),
             close_on_error: config.close_on_error,

@@ -8,6 +8,7 @@ use crate::frames::{Heard, Hearing};
 use crate::os::{MS, Time};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use ws2cgi::limits::QUEUE_SLOT;
 
 /// Why a connection may end.
 pub mod reason {
@@ -238,6 +239,17 @@ impl Connection {
             true => self.stuck(now),
             false => self.stuck_since = None,
         }
+    }
+
+    /// Bytes that must be in its queue, but for the last message: that one it may take though it
+    /// has no room for all of it.
+    pub fn waits(&self) -> usize {
+        let must = || self.expected.iter().filter(|e| e.must);
+        let size = |e: &Expected| e.payload.len() + QUEUE_SLOT;
+        let last = must().next_back().map_or(0, size);
+        // A part of the first may be written.
+        let first = self.expected.front().map_or(0, |e| e.payload.len());
+        must().map(size).sum::<usize>().saturating_sub(last + first)
     }
 
     /// A message that it should have been sent by now.

@@ -29,6 +29,7 @@ use ws2cgi::target::{Scope, Target};
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     pub max_reply: usize,
+    pub queue: usize,
     pub ping: Option<Time>,
     pub slow: Time,
     pub close_on_error: bool,
@@ -84,6 +85,8 @@ pub struct Model {
     tail: Vec<u8>,
     offset: u64,
     lines: VecDeque<Line>,
+    /// Spool files whose line is carried out.
+    pub fetched: Vec<String>,
     answers: Vec<Answer>,
     serial: u64,
 }
@@ -108,6 +111,7 @@ impl Model {
             tail: Vec::new(),
             offset: 0,
             lines: VecDeque::new(),
+            fetched: Vec::new(),
             answers: Vec::new(),
             serial: 0,
         }
@@ -391,6 +395,11 @@ impl Model {
             if let Some(lost) = connection.lost(writes) {
                 self.fail(format!("browser {i}: it never gets: {lost}"));
             }
+            let waits = self.connections[i].waits();
+            if waits > self.rules.queue {
+                let queue = self.rules.queue;
+                self.fail(format!("browser {i}: {waits} bytes and a message wait, --queue {queue}"));
+            }
         }
         let oldest = self.oldest();
         for connection in &mut self.connections {
@@ -428,7 +437,10 @@ impl Model {
             Command::Send(opcode, target, payload) => {
                 let (payload, sure) = match payload {
                     Payload::Inline(bytes) => (Some(bytes), true),
-                    Payload::Spooled(_) => (line.spooled, !self.rules.bad_disk),
+                    Payload::Spooled(name) => {
+                        self.fetched.push(name);
+                        (line.spooled, !self.rules.bad_disk)
+                    }
                 };
                 if let Some(payload) = payload {
                     let binary = opcode == Opcode::Binary;

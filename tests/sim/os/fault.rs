@@ -80,6 +80,11 @@ impl Faults {
         self.rng.below(bound)
     }
 
+    /// A shortage has come before.
+    pub fn descriptors_were_short(&self, now: Time) -> bool {
+        !self.off && now < self.short_until
+    }
+
     /// A shortage comes, and lasts.
     pub fn descriptors_are_short(&mut self, now: Time) -> bool {
         if now >= self.short_until && self.strikes(self.rates.no_descriptors) {
