@@ -1,5 +1,6 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
+# make sim    the whole daemon against an operating system in memory: SEEDS=..., SEED=..., PLAN=...
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
@@ -22,7 +23,7 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
+.PHONY: run test sim mutants test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
 .PHONY: clean native
 
 ifdef CROSS_RUST
@@ -41,6 +42,16 @@ test:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
+	@$(MAKE) --no-print-directory sim
+
+# SEEDS: how many, from FIRST on. SEED: that one, all that happens in it, and a smaller plan that
+# fails in the same way. PLAN: a file that holds a plan.
+sim:
+	SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) $(CARGO) test --quiet --profile sim --test sim
+
+# Whether the simulation notices what is broken on purpose. NAMES: only these.
+mutants:
+	@SEEDS=$(SEEDS) tests/sim/mutants/run $(NAMES)
 
 test-native-cross:
 	@tests/install test

@@ -151,6 +151,11 @@ impl Browser {
         }
     }
 
+    /// Whether it has offered subprotocols: one and two.
+    pub fn offers(&self) -> bool {
+        self.offer
+    }
+
     /// The path of its request.
     pub fn route(&self) -> &'static str {
         match self.route {

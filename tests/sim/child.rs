@@ -21,6 +21,7 @@ pub enum Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub status: u32,
+    pub protocol: u32,
     pub to: Option<String>,
     pub join: Option<String>,
     pub leave: Option<String>,
@@ -334,6 +335,7 @@ impl Process {
             kind,
             size,
             status,
+            protocol,
             ..
         } = step
         else {
@@ -344,6 +346,7 @@ impl Process {
         let body = payload(&tag, size as usize, kind == 2);
         let mut reply = Reply {
             status,
+            protocol,
             to: (to != target::NONE).then(|| names.target(to, Some(&self.id))),
             join: room(join),
             leave: room(leave),
@@ -377,6 +380,11 @@ impl Process {
         }
         if let Some(code) = reply.close {
             put("WS-Close", &format!("{code} bye"));
+        }
+        match protocol {
+            0 => {}
+            1 => put("Sec-WebSocket-Protocol", "two"),
+            _ => put("Sec-WebSocket-Protocol", "three"),
         }
         if size == 0 && kind > 0 {
             put("Content-Length", "0");

@@ -21,9 +21,22 @@ pub fn from_bytes(bytes: &[u8]) -> Plan {
     plan
 }
 
+/// What a plan is mostly about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Focus {
+    Anything,
+    /// Full queues: slow readers, small queues, much for everyone.
+    Queues,
+    /// `--memory` is short.
+    Memory,
+    /// Few job slots, programs that fail.
+    Programs,
+}
+
 /// What a plan may hold.
 struct Drawing<'a, 'b> {
     choices: &'a mut Choices<'b>,
+    focus: Focus,
     browsers: u32,
     /// Bounds of the plan's settings.
     max_message: u32,
@@ -42,7 +55,13 @@ struct Drawing<'a, 'b> {
 
 fn draw(choices: &mut Choices) -> Plan {
     let mut plan = Plan::default();
-    settings(choices, &mut plan);
+    let focus = match choices.below(8) {
+        1 | 2 => Focus::Queues,
+        3 => Focus::Memory,
+        4 => Focus::Programs,
+        _ => Focus::Anything,
+    };
+    settings(choices, focus, &mut plan);
     faults(choices, &mut plan);
     let number = |plan: &Plan, of: fn(&Setting) -> Option<u32>, otherwise| {
         plan.settings.iter().find_map(of).unwrap_or(otherwise)
@@ -63,7 +82,10 @@ fn draw(choices: &mut Choices) -> Plan {
         },
         65536,
     );
-    let browsers = 1 + choices.size(7);
+    let browsers = match focus {
+        Focus::Queues | Focus::Memory => choices.range(2, 8),
+        _ => 1 + choices.size(7),
+    };
     let acts = 1 + choices.below(6);
     let mut verbs = vec![verb::TEXT];
     for kind in 1..verb::KINDS {
@@ -90,22 +112,26 @@ fn draw(choices: &mut Choices) -> Plan {
         }
     }
     let mut drawing = Drawing {
+        focus,
         browsers,
         max_message,
         max_reply,
         acts,
         verbs,
         targets,
-        bad_programs: choices.percent(40),
+        bad_programs: choices.percent(40) || focus == Focus::Programs,
         outbox_programs: choices.percent(50),
-        stalls: choices.percent(40),
+        stalls: choices.percent(40) || focus == Focus::Queues,
         vanishing: choices.percent(50),
         wrong: choices.percent(25),
-        large: choices.percent(40),
+        large: choices.percent(40) || focus == Focus::Memory,
         choices,
     };
     for _ in 0..acts {
         plan.acts.push(drawing.act());
+    }
+    for room in 0..JOINERS {
+        plan.acts.push(vec![joiner(target::ROOM + room)]);
     }
     for _ in 0..browsers {
         plan.browsers.push(drawing.browser());
@@ -118,10 +144,31 @@ fn draw(choices: &mut Choices) -> Plan {
     plan
 }
 
-fn settings(c: &mut Choices, plan: &mut Plan) {
+/// Acts behind those drawn: an open program that joins its connection to a room.
+const JOINERS: u32 = 2;
+
+fn joiner(room: u32) -> Act {
+    Act::Reply {
+        to: 0,
+        join: room,
+        leave: 0,
+        state: 0,
+        close: 0,
+        kind: 0,
+        size: 0,
+        status: 0,
+        piece: 0,
+        protocol: 0,
+    }
+}
+
+fn settings(c: &mut Choices, focus: Focus, plan: &mut Plan) {
     let set = &mut plan.settings;
     if c.percent(80) {
-        set.push(Setting::Jobs { n: c.range(1, 4) });
+        let most = if focus == Focus::Programs { 2 } else { 4 };
+        set.push(Setting::Jobs {
+            n: c.range(1, most),
+        });
     }
     if c.percent(40) {
         set.push(Setting::Connections { n: c.range(1, 6) });
@@ -134,12 +181,15 @@ fn settings(c: &mut Choices, plan: &mut Plan) {
         let bytes = c.one_of(&[64, 200, 3000, 9000, 20000]);
         set.push(Setting::Reply { bytes });
     }
-    if c.percent(60) {
+    if c.percent(60) || focus == Focus::Queues {
         let bytes = c.one_of(&[1, 100, 400, 2000, 10000]);
         set.push(Setting::Queue { bytes });
     }
-    if c.percent(35) {
-        let more = c.size(60000);
+    if c.percent(25) || focus == Focus::Memory {
+        let more = match focus {
+            Focus::Memory => c.one_of(&[0, 500, 7000, 14000, 30000]),
+            _ => c.size(60000),
+        };
         set.push(Setting::Memory { more });
     }
     let secs = c.range(1, 10);
@@ -278,6 +328,10 @@ impl Drawing<'_, '_> {
                 true => c.range(1, 2000),
                 false => 0,
             },
+            protocol: match c.percent(5) {
+                true => c.range(1, 2),
+                false => 0,
+            },
         }
     }
 
@@ -368,7 +422,10 @@ impl Drawing<'_, '_> {
                 false => c.below(2),
             },
             at: c.size(1500),
-            room: c.one_of(&[0, 0, 5000, 300, 20]),
+            room: match self.focus {
+                Focus::Queues => c.one_of(&[0, 2000, 300, 300, 20]),
+                _ => c.one_of(&[0, 0, 5000, 300, 20]),
+            },
             latency: c.one_of(&[0, 50, 1000, 30000]),
             piece: if c.percent(15) { c.range(1, 9) } else { 0 },
             gap: c.one_of(&[1, 100, 20000]),
@@ -381,10 +438,11 @@ impl Drawing<'_, '_> {
             },
             offer: c.below(2),
             linger: u32::from(c.percent(10)),
-            // Most open programs accept.
-            open: match c.percent(30) {
-                true => c.below(self.acts) + 1,
-                false => 0,
+            // Most open programs accept, and join.
+            open: match c.below(10) {
+                0..=2 => 0,
+                3..=4 => c.below(self.acts) + 1,
+                _ => self.acts + c.below(JOINERS) + 1,
             },
             close: match c.percent(50) {
                 true => c.below(self.acts) + 1,
@@ -392,7 +450,7 @@ impl Drawing<'_, '_> {
             },
         };
         let mut steps = Vec::new();
-        for _ in 0..self.choices.size(12) {
+        for _ in 0..self.choices.range(0, 9) {
             let step = self.browse();
             steps.push(step);
         }
@@ -421,6 +479,24 @@ impl Drawing<'_, '_> {
     }
 
     fn browse(&mut self) -> Browse {
+        let rare = self.choices.below(8);
+        match self.focus {
+            Focus::Queues if rare == 1 => {
+                return Browse::Stall {
+                    ms: self.choices.one_of(&[0, 500, 3000, 12000]),
+                };
+            }
+            // Begun, and not finished for a while.
+            Focus::Memory if rare <= 2 => {
+                return Browse::Fragments {
+                    size: self.in_size(),
+                    pieces: self.choices.range(1, 4),
+                    ping: self.choices.below(2),
+                    act: self.which_act(),
+                };
+            }
+            _ => {}
+        }
         match self.choices.below(20) {
             0..=5 => Browse::Text {
                 size: self.in_size(),
@@ -460,14 +536,15 @@ impl Drawing<'_, '_> {
 
     fn writer(&mut self) -> Vec<Write> {
         let mut steps = Vec::new();
-        for _ in 0..self.choices.size(10) {
+        for _ in 0..self.choices.range(0, 8) {
             let ms = self.choices.one_of(&[0, 1, 30, 500, 3000]);
             if self.choices.percent(50) {
                 steps.push(Write::Wait { ms });
             }
             let (verb, target, size) = self.line();
+            let burst = if self.focus == Focus::Queues { 3 } else { 0 };
             steps.push(match self.choices.below(8) {
-                0 => Write::Burst {
+                kind if kind != 1 && kind <= burst => Write::Burst {
                     count: self.choices.one_of(&[3, 20, 100]),
                     verb,
                     target,

@@ -6,6 +6,7 @@ mod check;
 mod child;
 mod draw;
 mod frames;
+mod heap;
 mod lines;
 mod model;
 mod os;

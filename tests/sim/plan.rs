@@ -96,8 +96,8 @@ words! {
         CloseStdin "close-stdin" (),
         Sleep "sleep" (ms),
         /// `to`, `join`, `leave`: see [`target`], less one room each, 0: none. `piece`: bytes a
-        /// write, 0: all.
-        Reply "reply" (to, join, leave, state, close, kind, size, status, piece),
+        /// write, 0: all. `protocol`: 1: one that was offered, if any was; 2: another.
+        Reply "reply" (to, join, leave, state, close, kind, size, status, piece, protocol),
         /// Output that is no reply.
         Malformed "malformed" (kind),
         Flood "flood" (kilobytes),

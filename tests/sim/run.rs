@@ -1,6 +1,7 @@
 //! One run of the whole daemon, from a plan to what was seen.
 
 use crate::check;
+use crate::heap::{self, Turn};
 use crate::plan::Plan;
 use crate::sys::Sim;
 use crate::world::{Seen, Stopped, World, arguments};
@@ -36,7 +37,10 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
     let env = vec![("RUST_LOG".into(), level.into())];
     let sim = Sim::new(world.clone());
     let arguments = arguments(&plan.settings);
+    heap::begin();
+    let turn = Turn::daemon();
     let result = catch_unwind(AssertUnwindSafe(|| ws2cgi::run(sim, arguments, env)));
+    drop(turn);
     Sim::log_no_more();
     let mut world = world.borrow_mut();
     match result {
@@ -53,6 +57,10 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
             let why = why.unwrap_or_default().replace('\n', " ");
             world.model.fail(format!("panic: {why}"));
         }
+    }
+    let over = heap::peak() as i64 - world.config.memory as i64;
+    if over > 0 {
+        world.seen.add(format!("over {:04} KB", over / 1024), 1);
     }
     let totals = &world.model.totals;
     let (opens, messages, closes) = (totals.opens, totals.messages, totals.closes);

@@ -6,7 +6,9 @@ use crate::os::file::Node;
 use crate::os::{Descriptor, End, Listener, MS, Os, Time};
 use crate::trace::{note, shown};
 use crate::world::{Owner, World};
+use crate::heap::Turn;
 use core::net::SocketAddr;
+use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use std::cell::{RefCell, RefMut};
 use std::io::{self, ErrorKind};
@@ -32,6 +34,7 @@ pub struct Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
+        let _turn = Turn::simulator();
         // While a failure unwinds, nothing counts any more.
         if let Ok(mut world) = self.world.try_borrow_mut() {
             let name = world.os.trace.wanted.then(|| world.fd_name(self.number));
@@ -54,6 +57,25 @@ const ENOSPC: i32 = 28;
 const ELOOP: i32 = 40;
 const ENOTDIR: i32 = 20;
 
+/// The world, while a call of the daemon's lasts.
+struct Call<'a> {
+    world: RefMut<'a, World>,
+    _turn: Turn,
+}
+
+impl Deref for Call<'_> {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for Call<'_> {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
 impl Sim {
     /// `world` logs from now on, in this thread.
     pub fn new(world: Rc<RefCell<World>>) -> Sim {
@@ -66,10 +88,11 @@ impl Sim {
         LOG.with(|log| *log.borrow_mut() = None);
     }
 
-    fn world(&self) -> RefMut<'_, World> {
+    fn world(&self) -> Call<'_> {
+        let turn = Turn::simulator();
         let mut world = self.0.borrow_mut();
         world.called();
-        world
+        Call { world, _turn: turn }
     }
 
     fn fd(&self, world: &mut World, end: End, non_blocking: bool) -> Fd {
@@ -347,6 +370,7 @@ impl Sys for Sim {
         Ok(())
     }
     fn log(line: &[u8]) -> bool {
+        let _turn = Turn::simulator();
         LOG.with(|log| {
             let log = log.borrow();
             let Some(mut world) = log.as_ref().and_then(|world| world.try_borrow_mut().ok()) else {
@@ -368,10 +392,12 @@ impl Sys for Sim {
         Ok(())
     }
     fn watch(&mut self, fd: &Fd, token: usize, interest: Interest) {
+        let _turn = Turn::simulator();
         self.0.borrow_mut().watched.push((fd.number, token, interest));
     }
     fn wait(&mut self, deadline: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<Signals> {
         let deadline = deadline.map(|at| at.as_nanos().div_ceil(1000) as Time);
+        let _turn = Turn::simulator();
         Ok(self.0.borrow_mut().wait(deadline, ready))
     }
 

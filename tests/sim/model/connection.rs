@@ -25,6 +25,8 @@ pub mod reason {
     pub const MEMORY: u32 = 256;
     pub const REFUSED: u32 = 512;
     pub const NO_START: u32 = 1024;
+    /// A subprotocol that was not offered.
+    pub const PROTOCOL: u32 = 2048;
 
     pub fn names(reasons: u32) -> String {
         let all = [
@@ -39,6 +41,7 @@ pub mod reason {
             "memory",
             "refused",
             "not started",
+            "subprotocol",
         ];
         let there = all.iter().enumerate().filter(|(i, _)| reasons >> i & 1 == 1);
         let names: Vec<_> = there.map(|(_, name)| *name).collect();
@@ -73,6 +76,8 @@ pub struct Connection {
     pub running: Option<u32>,
     pub events: u32,
     pub messages_run: u32,
+    /// It has offered subprotocols.
+    pub offers: bool,
     pub membership: Membership,
     pub expected: VecDeque<Expected>,
     /// The turn since which it may have ended.
@@ -106,6 +111,7 @@ impl Connection {
             running: None,
             events: 0,
             messages_run: 0,
+            offers: browser.offers(),
             membership: Membership::default(),
             expected: VecDeque::new(),
             loose: None,
@@ -140,10 +146,10 @@ impl Connection {
             (_, "client") => has(reason::CLOSE) && told,
             (1006, "timeout") => has(reason::PING),
             (1013, "timeout") => has(reason::SLOW),
-            (1013, "error") => has(reason::MEMORY) || has(reason::WRONG) && told,
+            (1013, "error") => has(reason::MEMORY | reason::WRONG),
             // A control frame may be too big, too.
             (1009, "error") => has(reason::WRONG),
-            (1011, "error") => has(reason::FAILED | reason::NO_START),
+            (1011, "error") => has(reason::FAILED | reason::NO_START | reason::PROTOCOL),
             (_, "error") => has(reason::WRONG) && told,
             (1001, "server") if has(reason::STOP) => true,
             (_, "server") => has(reason::ASKED) && told,

@@ -326,7 +326,17 @@ impl Model {
                     false => connection.may_end(turn, reason::REFUSED, None),
                 }
                 connection.verdict(accepts, now);
-                if accepts {
+                let foreign = match reply.protocol {
+                    0 => false,
+                    1 => !connection.offers,
+                    _ => true,
+                };
+                if good && foreign {
+                    // Accepted, and an HTTP answer: the close event comes at once.
+                    connection.may_end(turn, reason::PROTOCOL, None);
+                    connection.expected.clear();
+                    does = false;
+                } else if accepts {
                     connection.membership.begin("#open", true, &order);
                 }
             }
