@@ -34,21 +34,24 @@ impl Refusal {
 
     /// The whole answer as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut fields = vec![(
-            "Content-Type".to_owned(),
-            b"text/plain; charset=utf-8".to_vec(),
-        )];
-        fields.extend(
-            self.header
-                .map(|(n, v)| (n.to_owned(), v.as_bytes().to_vec())),
-        );
+        let fields = [("Content-Type", "text/plain; charset=utf-8")];
+        let fields = fields.into_iter().chain(self.header);
+        let fields = fields.map(|(name, value)| (name, value.as_bytes()));
         let line = format!("{}\n", self.text);
-        answer(self.status, reason(self.status), &fields, line.as_bytes())
+        answer(self.status, reason(self.status), fields, line.as_bytes())
     }
 }
 
+/// A header field: name and value.
+pub type Field<'a> = (&'a str, &'a [u8]);
+
 /// A whole answer that ends its connection, with our own Content-Length.
-pub fn answer(status: u16, reason: &str, fields: &[(String, Vec<u8>)], body: &[u8]) -> Vec<u8> {
+pub fn answer<'a>(
+    status: u16,
+    reason: &str,
+    fields: impl Iterator<Item = Field<'a>>,
+    body: &[u8],
+) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
     put_fields(&mut bytes, fields);
     let rest = format!(
@@ -61,7 +64,11 @@ pub fn answer(status: u16, reason: &str, fields: &[(String, Vec<u8>)], body: &[u
 }
 
 /// The answer that makes a connection a WebSocket (RFC 6455 §4.2.2).
-pub fn switching(accept: &str, protocol: Option<&str>, fields: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn switching<'a>(
+    accept: &str,
+    protocol: Option<&str>,
+    fields: impl Iterator<Item = Field<'a>>,
+) -> Vec<u8> {
     let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Accept: "
         .to_vec();
@@ -75,7 +82,7 @@ pub fn switching(accept: &str, protocol: Option<&str>, fields: &[(String, Vec<u8
     bytes
 }
 
-fn put_fields(bytes: &mut Vec<u8>, fields: &[(String, Vec<u8>)]) {
+fn put_fields<'a>(bytes: &mut Vec<u8>, fields: impl Iterator<Item = Field<'a>>) {
     for (name, value) in fields {
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             bytes.extend_from_slice(part);

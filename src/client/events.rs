@@ -30,10 +30,10 @@ impl<F> Client<F> {
     /// The 101. From now on a close event is owed.
     pub fn accept<S: Sys<Fd = F>>(&mut self, reply: Option<&Reply>, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
-        let fields = reply.map_or(Vec::new(), Reply::switching_fields);
+        let fields = reply.into_iter().flat_map(Reply::switching_fields);
         self.protocol = reply.and_then(|r| r.protocol.clone()).unwrap_or_default();
         let protocol = Some(self.protocol.as_str()).filter(|p| !p.is_empty());
-        let head = http::switching(&self.request.accept, protocol, &fields);
+        let head = http::switching(&self.request.accept, protocol, fields);
         self.queue.push_head(head);
         let until = shared.now + shared.config.upgrade_delay;
         self.link = Link::Delayed { until };

@@ -9,7 +9,7 @@ use crate::job::Fault;
 use crate::limits::FRAME_CHARGE;
 use crate::memory::Charge;
 use crate::queue::{Answer, Frame};
-use crate::reply::{Message, Reply, Verdict};
+use crate::reply::{Message, Reply, Rooms, Verdict};
 use crate::sys::Sys;
 use crate::target::Target;
 use log::{error, warn};
@@ -47,7 +47,7 @@ type Payment = Option<Charge>;
 
 /// What comes after the message.
 struct Rest {
-    leave: Vec<String>,
+    leave: Rooms,
     close: Option<(Close, By)>,
 }
 
@@ -221,13 +221,13 @@ impl<S: Sys> Server<S> {
             let error = close_on_error.then(|| (Close::new(1011, "event failed"), By::Error));
             let asked = reply.reply.close.map(|close| (close, By::Server));
             let rest = Rest {
-                leave: Vec::new(),
+                leave: Rooms::default(),
                 close: asked.or(error),
             };
             return Some(Stage::Delivered(rest));
         }
         let Checked { reply, message } = reply;
-        for room in &reply.join {
+        for room in reply.join.iter() {
             self.join(number, room);
         }
         if let (Some(client), Some(state)) = (self.clients.get_mut(&number), reply.state) {
@@ -327,7 +327,7 @@ impl<S: Sys> Server<S> {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
-        for room in &rest.leave {
+        for room in rest.leave.iter() {
             client.leave(room);
         }
         if let Some((close, by)) = rest.close {

@@ -186,7 +186,10 @@ impl Browser {
             _ => None,
         };
         let read = match self.readable(os) {
-            true => self.read_at.or(Some(os.now)).map(|at| at.max(self.stalled_until)),
+            true => self
+                .read_at
+                .or(Some(os.now))
+                .map(|at| at.max(self.stalled_until)),
             false => None,
         };
         let read = read.filter(|at| *at < Time::MAX);
@@ -222,7 +225,10 @@ impl Browser {
         };
         let mut theirs = Vec::new();
         if self.way == way::HANDOFF_PIPES {
-            let (up, down) = (os.new_pipe(65536), os.new_pipe(65536.min(self.room.max(4096))));
+            let (up, down) = (
+                os.new_pipe(65536),
+                os.new_pipe(65536.min(self.room.max(4096))),
+            );
             ways.pipe_made(up, self.index, true);
             ways.pipe_made(down, self.index, false);
             for pipe in [up, down] {
@@ -330,7 +336,11 @@ impl Browser {
     }
 
     fn method(&self) -> &'static str {
-        if self.head == head::METHOD { "POST" } else { "GET" }
+        if self.head == head::METHOD {
+            "POST"
+        } else {
+            "GET"
+        }
     }
 
     fn request_head(&self) -> Vec<u8> {
@@ -521,7 +531,10 @@ impl Browser {
     }
 
     fn frame(&mut self, first: u8, payload: &[u8]) -> Vec<u8> {
-        self.mask = self.mask.wrapping_mul(0x0123_4567).wrapping_add(0x1122_3344);
+        self.mask = self
+            .mask
+            .wrapping_mul(0x0123_4567)
+            .wrapping_add(0x1122_3344);
         masked(first, payload, self.mask)
     }
 
@@ -536,9 +549,7 @@ impl Browser {
             return false;
         };
         if let Browse::Await { count, ms } = step {
-            let until = *self
-                .await_until
-                .get_or_insert(os.now + Time::from(ms) * MS);
+            let until = *self.await_until.get_or_insert(os.now + Time::from(ms) * MS);
             if self.received < count && os.now < until {
                 return false;
             }

@@ -30,9 +30,9 @@ fn spool(world: &World) -> Result<(), String> {
     let fetched = &world.model.fetched;
     match left.iter().find(|name| fetched.contains(name)) {
         // It stays where it could not even be opened.
-        Some(name) if !world.model.rules.bad_disk => {
-            Err(format!("the spool file {name} is still there, and its line is carried out"))
-        }
+        Some(name) if !world.model.rules.bad_disk => Err(format!(
+            "the spool file {name} is still there, and its line is carried out"
+        )),
         _ => Ok(()),
     }
 }
@@ -46,7 +46,10 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
         let more = used as i64 - set_aside as i64;
         return Err(format!("at rest {more} bytes of memory are still charged"));
     }
-    if status["connections"].as_array().is_none_or(|list| !list.is_empty()) {
+    if status["connections"]
+        .as_array()
+        .is_none_or(|list| !list.is_empty())
+    {
         return Err("at rest it still has connections".to_owned());
     }
     if number(&status["jobs"]) > 0 {
@@ -100,13 +103,18 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
     let totals = &world.model.totals;
     let expect = |what: &str, counted: u64, seen: u64| match counted == seen {
         true => Ok(()),
-        false => Err(format!("status.json counts {counted} {what}, and {seen} were seen")),
+        false => Err(format!(
+            "status.json counts {counted} {what}, and {seen} were seen"
+        )),
     };
     for (cause, count) in status["refusals"].as_object().into_iter().flatten() {
         world.seen.add(format!("refused: {cause}"), number(count));
     }
     for name in ["queued", "dropped", "discarded", "nobody"] {
-        world.seen.add(format!("messages {name}"), number(&status["messages"][name]));
+        world.seen.add(
+            format!("messages {name}"),
+            number(&status["messages"][name]),
+        );
     }
     let closes_not_run = number(&status["closes_not_run"]);
     world.seen.add("close events not run", closes_not_run);
@@ -115,16 +123,29 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
     if !out_of_time {
         expect("accepted connections", accepted, totals.accepted)?;
         expect("open events", sum(&status["events"]["open"]), totals.opens)?;
-        expect("message events", sum(&status["events"]["message"]), totals.messages)?;
-        expect("close events", sum(&status["events"]["close"]), totals.closes)?;
+        expect(
+            "message events",
+            sum(&status["events"]["message"]),
+            totals.messages,
+        )?;
+        expect(
+            "close events",
+            sum(&status["events"]["close"]),
+            totals.closes,
+        )?;
         expect("closes by code", sum(&status["closes"]), totals.closes)?;
         expect("close events not run", closes_not_run, 0)?;
         if accepted != totals.closes {
             let closes = totals.closes;
-            return Err(format!("{accepted} connections accepted, {closes} close events"));
+            return Err(format!(
+                "{accepted} connections accepted, {closes} close events"
+            ));
         }
         for (i, connection) in world.model.connections.iter().enumerate() {
-            if !matches!(connection.life, Connected::New | Connected::Refused | Connected::Over) {
+            if !matches!(
+                connection.life,
+                Connected::New | Connected::Refused | Connected::Over
+            ) {
                 return Err(format!("browser {i} is {:?} at the end", connection.life));
             }
         }
@@ -142,7 +163,11 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
         let discarded = number(&status["messages"]["discarded"]);
         if totals.unrun_unknown == 0 {
             let (least, most) = world.model.unrun(&world.browsers);
-            expect("messages discarded", discarded, discarded.clamp(least, most))?;
+            expect(
+                "messages discarded",
+                discarded,
+                discarded.clamp(least, most),
+            )?;
         }
     }
     Ok(())

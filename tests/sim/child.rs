@@ -97,7 +97,14 @@ pub struct Pipes {
 }
 
 impl Process {
-    pub fn new(pid: u32, browser: usize, kind: Kind, id: &str, act: &[Act], pipes: Pipes) -> Process {
+    pub fn new(
+        pid: u32,
+        browser: usize,
+        kind: Kind,
+        id: &str,
+        act: &[Act],
+        pipes: Pipes,
+    ) -> Process {
         Process {
             pid,
             name: format!("child {pid}"),
@@ -240,7 +247,11 @@ impl Process {
             self.out.clear();
             return true;
         };
-        let most = if self.piece == 0 { self.out.len() } else { self.piece };
+        let most = if self.piece == 0 {
+            self.out.len()
+        } else {
+            self.piece
+        };
         let len = self.out.len().min(most);
         match os.pipes[pipe].write(&self.out[..len]) {
             Ok(count) => {
@@ -336,6 +347,7 @@ impl Process {
             size,
             status,
             protocol,
+            fields,
             ..
         } = step
         else {
@@ -386,6 +398,9 @@ impl Process {
             1 => put("Sec-WebSocket-Protocol", "two"),
             _ => put("Sec-WebSocket-Protocol", "three"),
         }
+        for _ in 0..fields {
+            put("x", "");
+        }
         if size == 0 && kind > 0 {
             put("Content-Length", "0");
             reply.message = Some(Vec::new());
@@ -402,7 +417,8 @@ impl Process {
 
     /// Whether its output fails its event.
     pub fn malformed(&self) -> bool {
-        self.malformed.is_some_and(|always| always || self.kind == Kind::Message)
+        self.malformed
+            .is_some_and(|always| always || self.kind == Kind::Message)
     }
 
     // ---- Its end

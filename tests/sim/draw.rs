@@ -159,6 +159,7 @@ fn joiner(room: u32) -> Act {
         status: 0,
         piece: 0,
         protocol: 0,
+        fields: 0,
     }
 }
 
@@ -208,7 +209,9 @@ fn settings(c: &mut Choices, focus: Focus, plan: &mut Plan) {
         set.push(Setting::CloseOnError {});
     }
     if c.percent(20) {
-        set.push(Setting::StatusEvery { secs: c.range(1, 5) });
+        set.push(Setting::StatusEvery {
+            secs: c.range(1, 5),
+        });
     }
     if c.percent(30) {
         set.push(Setting::Descriptors { more: c.size(60) });
@@ -219,7 +222,7 @@ fn faults(c: &mut Choices, plan: &mut Plan) {
     if !c.percent(75) {
         return;
     }
-    let kinds: [(fn(u32) -> Fault, u32); 15] = [
+    let kinds: [(fn(u32) -> Fault, u32); 16] = [
         (|rate| Fault::ShortRead { rate }, 500),
         (|rate| Fault::ShortWrite { rate }, 500),
         (|rate| Fault::Spurious { rate }, 100),
@@ -235,6 +238,7 @@ fn faults(c: &mut Choices, plan: &mut Plan) {
         (|rate| Fault::DiskFull { rate }, 300),
         (|rate| Fault::LogFull { rate }, 300),
         (|rate| Fault::BadDisk { rate }, 300),
+        (|rate| Fault::SmallPipe { rate }, 1000),
     ];
     for (kind, most) in kinds {
         if c.percent(30) {
@@ -330,6 +334,10 @@ impl Drawing<'_, '_> {
             },
             protocol: match c.percent(5) {
                 true => c.range(1, 2),
+                false => 0,
+            },
+            fields: match c.percent(5) {
+                true => c.one_of(&[1, 50, 100, 1200]),
                 false => 0,
             },
         }

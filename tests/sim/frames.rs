@@ -38,7 +38,10 @@ fn length(frame: &mut Vec<u8>, len: usize, bit: u8) {
 pub enum Heard {
     /// The answer to its request.
     Head(u16),
-    Data { binary: bool, payload: Vec<u8> },
+    Data {
+        binary: bool,
+        payload: Vec<u8>,
+    },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>),
@@ -134,7 +137,10 @@ impl Hearing {
             126 if rest.len() < 4 => return Ok(None),
             127 if rest.len() < 10 => return Ok(None),
             126 => (4, u64::from(u16::from_be_bytes([rest[2], rest[3]]))),
-            127 => (10, u64::from_be_bytes(rest[2..10].try_into().unwrap_or_default())),
+            127 => (
+                10,
+                u64::from_be_bytes(rest[2..10].try_into().unwrap_or_default()),
+            ),
             short => (2, u64::from(short)),
         };
         let least = [0, 0, 0, 0, 126, 0, 0, 0, 0, 0, 65536][head];

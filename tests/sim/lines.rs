@@ -28,7 +28,10 @@ pub fn room(number: u32) -> Option<String> {
 
 impl Names {
     pub fn id(&self, browser: usize) -> &str {
-        self.ids.get(browser).and_then(Option::as_deref).unwrap_or(GONE)
+        self.ids
+            .get(browser)
+            .and_then(Option::as_deref)
+            .unwrap_or(GONE)
     }
 
     /// A target as a line names it. `own`: the id of who writes.

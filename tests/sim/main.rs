@@ -49,9 +49,48 @@ fn main() -> ExitCode {
         return one(&plan, &format!("PLAN={path}"));
     }
     if let Some(seed) = number("SEED") {
-        return one(&draw::from_seed(seed), &format!("SEED={seed}"));
+        return one(&plan_of(seed), &format!("SEED={seed}"));
     }
-    many(number("FIRST").unwrap_or(0), number("SEEDS").unwrap_or(20_000))
+    match kept() {
+        true => many(
+            number("FIRST").unwrap_or(0),
+            number("SEEDS").unwrap_or(20_000),
+        ),
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// The plans that have shown something once.
+fn kept() -> bool {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/kept");
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{folder}: {e}"));
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    paths.iter().all(|path| {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let plan = Plan::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let wrong = run(&plan, false).wrong;
+        if let Some(why) = &wrong {
+            println!("make sim PLAN={name}: WRONG: {why}");
+        }
+        wrong.is_none()
+    })
+}
+
+/// The plan of a seed. Some go the way of a fuzzer's bytes.
+fn plan_of(seed: u64) -> Plan {
+    match seed % 16 {
+        15 => {
+            let mut rng = rng::Rng::new(seed);
+            let len = rng.below(600);
+            let bytes: Vec<u8> = (0..len).map(|_| rng.next() as u8).collect();
+            draw::from_bytes(&bytes)
+        }
+        _ => draw::from_seed(seed),
+    }
 }
 
 /// One plan, with all that happens. If it fails, a smaller one that fails in the same way.
@@ -59,7 +98,9 @@ fn one(plan: &Plan, name: &str) -> ExitCode {
     let outcome = run(plan, true);
     let Some(why) = outcome.wrong.clone() else {
         outcome.trace.iter().for_each(|line| println!("{line}"));
-        println!("{name}: as it must be, {} turns", outcome.turns);
+        let (peak, bound) = outcome.memory;
+        let turns = outcome.turns;
+        println!("{name}: as it must be; {turns} turns, {peak} of {bound} bytes of memory");
         return ExitCode::SUCCESS;
     };
     let class = shrink::class(&why);
@@ -103,7 +144,7 @@ fn many(first: u64, count: u64) -> ExitCode {
                     if seed >= first + count {
                         break;
                     }
-                    let outcome = run(&draw::from_seed(seed), false);
+                    let outcome = run(&plan_of(seed), false);
                     turns += outcome.turns;
                     for (what, count) in outcome.seen.0 {
                         seen.add(format!("{what}\0seeds"), 1);

@@ -96,8 +96,11 @@ words! {
         CloseStdin "close-stdin" (),
         Sleep "sleep" (ms),
         /// `to`, `join`, `leave`: see [`target`], less one room each, 0: none. `piece`: bytes a
-        /// write, 0: all. `protocol`: 1: one that was offered, if any was; 2: another.
-        Reply "reply" (to, join, leave, state, close, kind, size, status, piece, protocol),
+        /// write, 0: all. `protocol`: 1: one that was offered, if any was; 2: another. `fields`:
+        /// so many more in the head.
+        Reply "reply" (
+            to, join, leave, state, close, kind, size, status, piece, protocol, fields
+        ),
         /// Output that is no reply.
         Malformed "malformed" (kind),
         Flood "flood" (kilobytes),
@@ -221,6 +224,8 @@ words! {
         LogFull "log-full" (rate),
         /// A file of the spool folder can't be read.
         BadDisk "bad-disk" (rate),
+        /// A pipe of one page, as users get who have many.
+        SmallPipe "small-pipe" (rate),
     }
 }
 
@@ -304,9 +309,7 @@ impl Plan {
             section = first;
             match first {
                 "noise" => plan.noise = rest.parse().map_err(|_| wrong())?,
-                "setting" => plan
-                    .settings
-                    .push(Setting::parse(rest).ok_or_else(wrong)?),
+                "setting" => plan.settings.push(Setting::parse(rest).ok_or_else(wrong)?),
                 "fault" => plan.faults.push(Fault::parse(rest).ok_or_else(wrong)?),
                 "act" => plan.acts.push(Vec::new()),
                 "browser" => plan.browsers.push(Browser {

@@ -8,6 +8,7 @@ use crate::world::{Seen, Stopped, World, arguments};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use ws2cgi::limits::UNCOUNTED_MEMORY;
 
 thread_local! {
     /// Where and why this thread panicked.
@@ -21,6 +22,8 @@ pub struct Outcome {
     pub trace: Vec<String>,
     pub seen: Seen,
     pub turns: u64,
+    /// Bytes that the daemon held at most, and may hold.
+    pub memory: (usize, usize),
 }
 
 /// Panics are told by [`Outcome`], not on stderr.
@@ -58,9 +61,25 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
             world.model.fail(format!("panic: {why}"));
         }
     }
-    let over = heap::peak() as i64 - world.config.memory as i64;
-    if over > 0 {
-        world.seen.add(format!("over {:04} KB", over / 1024), 1);
+    let waits = world
+        .writers
+        .iter()
+        .map(|w| w.longest_wait)
+        .max()
+        .unwrap_or(0);
+    let slow = world.config.slow_timeout.as_micros() as u64;
+    if waits > 0 {
+        let times = waits.div_ceil(slow.max(1)).min(9);
+        world
+            .seen
+            .add(format!("a writer waits up to {times} slow-timeouts"), 1);
+    }
+    let bound = world.config.memory + UNCOUNTED_MEMORY;
+    if heap::peak() > bound {
+        let peak = heap::peak();
+        world
+            .model
+            .fail(format!("it holds {peak} bytes, {bound} are its bound"));
     }
     let totals = &world.model.totals;
     let (opens, messages, closes) = (totals.opens, totals.messages, totals.closes);
@@ -79,5 +98,6 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
         trace: core::mem::take(&mut world.os.trace.lines),
         seen: core::mem::take(&mut world.seen),
         turns: world.model.turn,
+        memory: (heap::peak(), bound),
     }
 }

@@ -2,11 +2,11 @@
 //! model learns what happens.
 
 use crate::child::{Life, Pipes};
+use crate::heap::Turn;
 use crate::os::file::Node;
 use crate::os::{Descriptor, End, Listener, MS, Os, Time};
 use crate::trace::{note, shown};
 use crate::world::{Owner, World};
-use crate::heap::Turn;
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -202,10 +202,12 @@ impl World {
         match end {
             End::Both(_) => self.model.outbox_read(&self.os, bytes),
             End::Stream(s, _) if bytes.is_empty() && self.os.streams[s].sides[0].ends_read > 6 => {
-                self.model.fail("it reads the end of a connection again and again");
+                self.model
+                    .fail("it reads the end of a connection again and again");
             }
             End::Reader(p) if bytes.is_empty() && self.os.pipes[p].ends_read > 6 => {
-                self.model.fail("it reads the end of a pipe again and again");
+                self.model
+                    .fail("it reads the end of a pipe again and again");
             }
             _ => {}
         }
@@ -280,7 +282,8 @@ impl World {
             Err(_) => {
                 let gone = self.browsers[browser].endings.gone;
                 if !gone {
-                    self.model.fail(format!("browser {browser}: a write fails, and it is there"));
+                    self.model
+                        .fail(format!("browser {browser}: a write fails, and it is there"));
                 }
             }
         }
@@ -393,7 +396,10 @@ impl Sys for Sim {
     }
     fn watch(&mut self, fd: &Fd, token: usize, interest: Interest) {
         let _turn = Turn::simulator();
-        self.0.borrow_mut().watched.push((fd.number, token, interest));
+        self.0
+            .borrow_mut()
+            .watched
+            .push((fd.number, token, interest));
     }
     fn wait(&mut self, deadline: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<Signals> {
         let deadline = deadline.map(|at| at.as_nanos().div_ceil(1000) as Time);
@@ -547,7 +553,12 @@ impl Sys for Sim {
     }
     fn shutdown(&self, fd: &Fd, both: bool) {
         let world = &mut *self.world();
-        note!(world.os, "shutdown", "{} both: {both}", world.fd_name(fd.number));
+        note!(
+            world.os,
+            "shutdown",
+            "{} both: {both}",
+            world.fd_name(fd.number)
+        );
         if let End::Stream(s, side) = world.os.descriptor(fd.number).end {
             world.os.streams[s].shut(side);
             world.os.progress += 1;
@@ -575,12 +586,17 @@ impl Sys for Sim {
         world.os.progress += 1;
         let len = datagram.bytes.len().min(buf.len());
         buf[..len].copy_from_slice(&datagram.bytes[..len]);
-        let lost = world.os.faults.strikes(world.os.faults.rates.lost_descriptors);
+        let lost = world
+            .os
+            .faults
+            .strikes(world.os.faults.rates.lost_descriptors);
         let needs = datagram.ends.len();
         let full = world.os.open_count() + needs > world.os.limit;
         if full || world.os.faults.descriptors_were_short(world.os.now) {
             // It could have known.
-            world.model.fail("a hand-off record is taken with no descriptor free: its own are lost");
+            world
+                .model
+                .fail("a hand-off record is taken with no descriptor free: its own are lost");
         }
         let (mut fds, mut truncated) = (Vec::new(), len < datagram.bytes.len());
         if lost || full {
@@ -594,7 +610,12 @@ impl Sys for Sim {
                 fds.push(self.adopt_descriptor(world, descriptor));
             }
         }
-        note!(world.os, "recvmsg", "-> {len} bytes, {} descriptors", fds.len());
+        note!(
+            world.os,
+            "recvmsg",
+            "-> {len} bytes, {} descriptors",
+            fds.len()
+        );
         Ok(Datagram {
             len,
             fds,
@@ -644,7 +665,13 @@ impl Sys for Sim {
         let world = &mut *self.world();
         let node = world.lookup(path, true).ok().filter(|inode| *inode > 0);
         let node = node.map(|inode| world.os.files.node(inode));
-        matches!(node, Some(Node::Regular { executable: true, .. }))
+        matches!(
+            node,
+            Some(Node::Regular {
+                executable: true,
+                ..
+            })
+        )
     }
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         Ok(self.world().os.files.list(path))
@@ -706,10 +733,15 @@ impl Sys for Sim {
         }
         world.os.progress += 1;
         let mut pipe = |ours_writes: bool| {
-            let pipe = world.os.new_pipe(65536);
+            let small = world.os.faults.strikes(world.os.faults.rates.small_pipe);
+            let pipe = world.os.new_pipe(if small { PIPE_BUF } else { 65536 });
             world.os.pipes[pipe].readers = 1;
             world.os.pipes[pipe].writers = 1;
-            let end = if ours_writes { End::Writer } else { End::Reader };
+            let end = if ours_writes {
+                End::Writer
+            } else {
+                End::Reader
+            };
             (pipe, self.fd(world, end(pipe), true))
         };
         let stdin = program.stdin.then(|| pipe(true));
@@ -721,10 +753,24 @@ impl Sys for Sim {
         };
         let pid = world.start(program.path, program.env, Some(theirs));
         if world.os.trace.wanted {
-            let wanted = ["WS_EVENT=", "WS_ID=", "WS_ROOMS=", "WS_CLOSE", "HTTP_COOKIE="];
+            let wanted = [
+                "WS_EVENT=",
+                "WS_ID=",
+                "WS_ROOMS=",
+                "WS_CLOSE",
+                "HTTP_COOKIE=",
+            ];
             let env = program.env.iter().map(|v| String::from_utf8_lossy(v));
-            let env: Vec<_> = env.filter(|v| wanted.iter().any(|w| v.starts_with(w))).collect();
-            note!(world.os, "spawn", "{} -> {pid}: {}", program.path, env.join(" "));
+            let env: Vec<_> = env
+                .filter(|v| wanted.iter().any(|w| v.starts_with(w)))
+                .collect();
+            note!(
+                world.os,
+                "spawn",
+                "{} -> {pid}: {}",
+                program.path,
+                env.join(" ")
+            );
         }
         Ok(Child {
             pid,

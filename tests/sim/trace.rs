@@ -14,7 +14,8 @@ impl Trace {
     pub fn note(&mut self, now: Time, who: &str, what: fmt::Arguments) {
         if self.wanted {
             let (secs, micros) = (now / 1_000_000, now % 1_000_000);
-            self.lines.push(format!("{secs:4}.{micros:06} {who:<10} {what}"));
+            self.lines
+                .push(format!("{secs:4}.{micros:06} {who:<10} {what}"));
         }
     }
 }

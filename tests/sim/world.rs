@@ -65,7 +65,8 @@ impl Owners {
 
 impl Ways for Owners {
     fn stream_made(&mut self, stream: usize, browser: usize) {
-        self.streams.resize(self.streams.len().max(stream + 1), usize::MAX);
+        self.streams
+            .resize(self.streams.len().max(stream + 1), usize::MAX);
         self.streams[stream] = browser;
     }
 
@@ -187,7 +188,12 @@ impl World {
         for folder in ["/run", HANDLERS, "/srv/ws/folder"] {
             let _ = os.files.make(folder, Node::Folder);
         }
-        for (program, executable) in [("a", true), ("b", true), ("broken", true), ("noexec", false)] {
+        for (program, executable) in [
+            ("a", true),
+            ("b", true),
+            ("broken", true),
+            ("noexec", false),
+        ] {
             let bytes = Vec::new();
             let node = Node::Regular { bytes, executable };
             let _ = os.files.make(&format!("{HANDLERS}/{program}"), node);
@@ -202,7 +208,9 @@ impl World {
         };
         let max_message = config.max_message;
         let numbered = plan.browsers.iter().enumerate();
-        let browsers: Vec<_> = numbered.map(|(i, plan)| Browser::new(i, plan, max_message)).collect();
+        let browsers: Vec<_> = numbered
+            .map(|(i, plan)| Browser::new(i, plan, max_message))
+            .collect();
         let writers = plan.writers.iter().enumerate();
         let mut orders: VecDeque<Order> = plan.orders.iter().cloned().collect();
         if orders.back() != Some(&Order::Stop {}) {
@@ -276,7 +284,8 @@ impl World {
             }
             let signals = core::mem::take(&mut self.os.signals);
             let late = deadline.is_some_and(|at| at <= self.os.now);
-            if empty || !ready.is_empty() || signals.child || signals.stop || signals.status || late {
+            if empty || !ready.is_empty() || signals.child || signals.stop || signals.status || late
+            {
                 break signals;
             }
             let next = self.next_time();
@@ -310,10 +319,17 @@ impl World {
     }
 
     fn token_name(&self, ready: &Ready) -> String {
-        let watched = self.watched.iter().find(|(_, token, _)| *token == ready.token);
+        let watched = self
+            .watched
+            .iter()
+            .find(|(_, token, _)| *token == ready.token);
         let name = watched.map_or(String::new(), |(fd, ..)| self.fd_name(*fd));
         let (r, w) = (ready.readable, ready.writable);
-        format!("{name}{}{}", if r { " r" } else { "" }, if w { " w" } else { "" })
+        format!(
+            "{name}{}{}",
+            if r { " r" } else { "" },
+            if w { " w" } else { "" }
+        )
     }
 
     pub fn fd_name(&self, fd: usize) -> String {
@@ -356,15 +372,21 @@ impl World {
         let moved = self.os.progress != self.progress || core::mem::take(&mut self.excused);
         self.idle_turns = if moved { 0 } else { self.idle_turns + 1 };
         if self.idle_turns > IDLE_TURNS {
-            let why = if late { "a deadline that has passed" } else { "a descriptor" };
-            self.model.fail(format!("{IDLE_TURNS} wake-ups change nothing: {why}"));
+            let why = if late {
+                "a deadline that has passed"
+            } else {
+                "a descriptor"
+            };
+            self.model
+                .fail(format!("{IDLE_TURNS} wake-ups change nothing: {why}"));
         }
         if self.model.turn > TURNS {
             self.model.fail("it goes on for ever");
         }
         for (fd, descriptor) in self.os.descriptors.iter().enumerate() {
             if let Some(End::File(..)) = descriptor.as_ref().map(|d| &d.end) {
-                self.model.fail(format!("descriptor {fd}, a file, is still open at a wait"));
+                self.model
+                    .fail(format!("descriptor {fd}, a file, is still open at a wait"));
             }
         }
         if let Some(stopped) = self.model.stopping {
@@ -507,8 +529,12 @@ impl World {
             || self.fifo.is_some_and(|p| self.os.pipes[p].len() > 0);
         if busy {
             self.order_at = self.os.now + SECOND;
-            if self.resting_since.is_some_and(|since| self.os.now > since + REST) {
-                self.model.fail("it does not come to rest: something of those who left is still there");
+            if self
+                .resting_since
+                .is_some_and(|since| self.os.now > since + REST)
+            {
+                self.model
+                    .fail("it does not come to rest: something of those who left is still there");
                 self.stop_if_wrong();
             }
             return false;
@@ -569,7 +595,10 @@ impl World {
         let broken = [Act::Complain { size: 20 }, Act::Exit { code: 127 }];
         let act = match number {
             _ if path.ends_with("/broken") => &broken[..],
-            Some(number) => self.acts.get(number as usize).map_or(&[][..], Vec::as_slice),
+            Some(number) => self
+                .acts
+                .get(number as usize)
+                .map_or(&[][..], Vec::as_slice),
             None => &[],
         };
         let length = variable("CONTENT_LENGTH");
@@ -604,7 +633,8 @@ impl World {
         }
         let mut process = Process::new(pid, browser, kind, &id, act, pipes);
         let sender = &self.browsers[browser];
-        self.model.spawned(self.os.now, &process, sender, &environment);
+        self.model
+            .spawned(self.os.now, &process, sender, &environment);
         if kind == Kind::Message {
             process.payload = sender.sent.get(run).map(|m| m.payload.clone());
         }
@@ -618,7 +648,10 @@ impl World {
         let children = self.children();
         self.model.totals.most_jobs = self.model.totals.most_jobs.max(children);
         if children > self.config.jobs {
-            self.model.fail(format!("{children} programs at once, --jobs {}", self.config.jobs));
+            self.model.fail(format!(
+                "{children} programs at once, --jobs {}",
+                self.config.jobs
+            ));
         }
         self.stop_if_wrong();
         pid
@@ -630,20 +663,28 @@ impl World {
         };
         let Life::Zombie(exit) = process.life else {
             let life = process.life;
-            self.fail(format!("reap of {pid}, which is {life:?}: it waits, or fails"));
+            self.fail(format!(
+                "reap of {pid}, which is {life:?}: it waits, or fails"
+            ));
         };
         process.life = Life::Reaped;
         // The last of its signals is for its group.
         let killed = process.kills > 1;
         let too_much = process.reply.body > self.config.max_reply;
         let failed = killed || exit != Exit::Code(0) || process.malformed() || too_much;
-        note!(self.os, "child", "{pid} is reaped: {exit:?}, failed: {failed}");
+        note!(
+            self.os,
+            "child",
+            "{pid} is reaped: {exit:?}, failed: {failed}"
+        );
         if let Some(payload) = &process.payload {
             let input = process.input.as_slice();
             let whole = process.input_whole && input.len() != payload.len();
             if !payload.starts_with(input) || whole {
                 let (got, of) = (input.len(), payload.len());
-                self.model.fail(format!("child {pid} read {got} of {of} bytes, or other ones"));
+                self.model.fail(format!(
+                    "child {pid} read {got} of {of} bytes, or other ones"
+                ));
             }
         }
         let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);

@@ -15,6 +15,7 @@ pub struct Writer {
     rest: Option<Vec<u8>>,
     /// Since when it waits for room in the FIFO.
     pub blocked_since: Option<Time>,
+    pub longest_wait: Time,
 }
 
 impl Writer {
@@ -26,6 +27,7 @@ impl Writer {
             line: Vec::new(),
             rest: None,
             blocked_since: None,
+            longest_wait: 0,
         }
     }
 
@@ -53,7 +55,9 @@ impl Writer {
                 match os.pipes[fifo].write(&self.line) {
                     Ok(count) => {
                         self.line.drain(..count);
-                        self.blocked_since = None;
+                        if let Some(since) = self.blocked_since.take() {
+                            self.longest_wait = self.longest_wait.max(os.now - since);
+                        }
                         did = true;
                     }
                     Err(_) => {
@@ -74,8 +78,9 @@ impl Writer {
                 return did;
             };
             note!(os, self.name, "{step}");
-            let mut line =
-                |os: &mut Os, verb, target, size| names.line(os, &self.name, None, (verb, target, size));
+            let mut line = |os: &mut Os, verb, target, size| {
+                names.line(os, &self.name, None, (verb, target, size))
+            };
             match step {
                 Write::Wait { ms } => self.next = os.now + Time::from(ms) * MS,
                 Write::Line { verb, target, size } => self.line = line(os, verb, target, size),

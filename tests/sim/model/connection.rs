@@ -43,7 +43,10 @@ pub mod reason {
             "not started",
             "subprotocol",
         ];
-        let there = all.iter().enumerate().filter(|(i, _)| reasons >> i & 1 == 1);
+        let there = all
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| reasons >> i & 1 == 1);
         let names: Vec<_> = there.map(|(_, name)| *name).collect();
         names.join(", ")
     }
@@ -177,11 +180,18 @@ impl Connection {
         }
         // A turn takes some time.
         let soon = now + 100 * MS;
-        if rules.ping.is_some_and(|ping| self.heard_at + 2 * ping <= soon) {
+        if rules
+            .ping
+            .is_some_and(|ping| self.heard_at + 2 * ping <= soon)
+        {
             self.may_end(turn, reason::PING, None);
         }
         let held_back = self.holds_back().then_some(0);
-        if self.stuck_since.or(held_back).is_some_and(|since| since + rules.slow <= soon) {
+        if self
+            .stuck_since
+            .or(held_back)
+            .is_some_and(|since| since + rules.slow <= soon)
+        {
             self.may_end(turn, reason::SLOW, None);
         }
     }
@@ -298,14 +308,23 @@ impl Connection {
     /// The open program has spoken.
     pub fn verdict(&mut self, accepts: bool, now: Time) {
         self.heard_at = now;
-        self.life = if accepts { Life::Accepted } else { Life::Refused };
+        self.life = if accepts {
+            Life::Accepted
+        } else {
+            Life::Refused
+        };
         if !accepts {
             self.expected.clear();
         }
     }
 
     /// An event of it is started.
-    pub fn event(&mut self, process: &Process, browser: &Browser, _turn: u64) -> Result<(), String> {
+    pub fn event(
+        &mut self,
+        process: &Process,
+        browser: &Browser,
+        _turn: u64,
+    ) -> Result<(), String> {
         if let Some(pid) = self.running.replace(process.pid) {
             return Err(format!("two events at a time: {pid} still runs"));
         }

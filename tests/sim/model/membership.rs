@@ -140,8 +140,16 @@ impl Membership {
         for change in &room.changes {
             // A reply joins before its message, and leaves behind it.
             let own = change.order.serial == when.serial;
-            let before = if own { change.join } else { change.order.before(when) };
-            let after = if own { !change.join } else { when.before(&change.order) };
+            let before = if own {
+                change.join
+            } else {
+                change.order.before(when)
+            };
+            let after = if own {
+                !change.join
+            } else {
+                when.before(&change.order)
+            };
             if before {
                 let clash = last.is_some_and(|l| l.order.overlaps(&change.order));
                 let other = state != Some(change.join);

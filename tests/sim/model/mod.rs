@@ -148,9 +148,7 @@ impl Model {
         self.serial += 1;
         let order = Order::line(self.serial, start, self.turn);
         let spooled = match &command {
-            Command::Send(opcode, _, Payload::Spooled(name)) => {
-                self.spool_file(os, *opcode, name)
-            }
+            Command::Send(opcode, _, Payload::Spooled(name)) => self.spool_file(os, *opcode, name),
             Command::Close(target, close) => {
                 for i in 0..self.connections.len() {
                     if self.meant(i, target, &order) != Certainty::No {
@@ -210,7 +208,9 @@ impl Model {
             }
         }
         if process.kind == Kind::Message {
-            let message = browser.sent.get(self.connections[i].messages_run as usize - 1);
+            let message = browser
+                .sent
+                .get(self.connections[i].messages_run as usize - 1);
             let expected = message.map(|m| m.payload.len());
             if env.length != expected {
                 let got = env.length;
@@ -235,7 +235,11 @@ impl Model {
         };
         let names = self.connections[i].membership.rooms();
         let mut wrong = None;
-        for room in names.iter().map(String::as_str).chain(env.rooms.iter().map(String::as_str)) {
+        for room in names
+            .iter()
+            .map(String::as_str)
+            .chain(env.rooms.iter().map(String::as_str))
+        {
             let there = env.rooms.iter().any(|r| r == room);
             let certainty = self.connections[i].membership.at(room, &now);
             let fits = match certainty {
@@ -286,7 +290,11 @@ impl Model {
 
     /// Messages that came behind a close of ours: at least and at most.
     pub fn unrun(&self, browsers: &[Browser]) -> (u64, u64) {
-        let all = self.connections.iter().zip(browsers).filter(|(c, _)| c.discards);
+        let all = self
+            .connections
+            .iter()
+            .zip(browsers)
+            .filter(|(c, _)| c.discards);
         all.fold((0, 0), |(least, most), (connection, browser)| {
             let (unrun, uncharged) = (connection.unrun(browser), connection.uncharged(browser));
             (least + unrun.min(uncharged), most + unrun)
@@ -408,7 +416,9 @@ impl Model {
             let waits = self.connections[i].waits();
             if waits > self.rules.queue {
                 let queue = self.rules.queue;
-                self.fail(format!("browser {i}: {waits} bytes and a message wait, --queue {queue}"));
+                self.fail(format!(
+                    "browser {i}: {waits} bytes and a message wait, --queue {queue}"
+                ));
             }
         }
         let oldest = self.oldest();
@@ -432,7 +442,11 @@ impl Model {
     fn oldest(&self) -> u64 {
         let lines = self.lines.front().map(|line| line.order.from);
         let answers = self.answers.iter().map(|a| a.order.from).min();
-        lines.into_iter().chain(answers).min().unwrap_or(self.turn + 1)
+        lines
+            .into_iter()
+            .chain(answers)
+            .min()
+            .unwrap_or(self.turn + 1)
     }
 
     fn order(&mut self, from: u64, to: u64) -> Order {
@@ -589,9 +603,7 @@ impl Model {
             // It may tell of a line or a reply that is carried out.
             let is = |b: bool, p: &[u8]| b == binary && p == payload;
             let line = self.lines.iter().position(|line| match &line.command {
-                Command::Send(opcode, _, Payload::Inline(p)) => {
-                    is(*opcode == Opcode::Binary, p)
-                }
+                Command::Send(opcode, _, Payload::Inline(p)) => is(*opcode == Opcode::Binary, p),
                 Command::Send(opcode, ..) => line
                     .spooled
                     .as_ref()

@@ -22,6 +22,7 @@ pub struct Rates {
     pub disk_full: u32,
     pub log_full: u32,
     pub bad_disk: u32,
+    pub small_pipe: u32,
 }
 
 pub struct Faults {
@@ -53,6 +54,7 @@ impl Faults {
                 Fault::DiskFull { rate } => rates.disk_full = rate,
                 Fault::LogFull { rate } => rates.log_full = rate,
                 Fault::BadDisk { rate } => rates.bad_disk = rate,
+                Fault::SmallPipe { rate } => rates.small_pipe = rate,
             }
         }
         Faults {

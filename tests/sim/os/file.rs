@@ -7,7 +7,10 @@ use ws2cgi::sys::{FileType, Stat};
 #[derive(Clone, Debug)]
 pub enum Node {
     Folder,
-    Regular { bytes: Vec<u8>, executable: bool },
+    Regular {
+        bytes: Vec<u8>,
+        executable: bool,
+    },
     /// A pipe.
     Fifo(usize),
     Socket,

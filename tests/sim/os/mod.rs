@@ -142,11 +142,15 @@ impl Os {
     }
 
     pub fn descriptor(&self, number: usize) -> &Descriptor {
-        self.descriptors[number].as_ref().expect("an open descriptor")
+        self.descriptors[number]
+            .as_ref()
+            .expect("an open descriptor")
     }
 
     pub fn descriptor_mut(&mut self, number: usize) -> &mut Descriptor {
-        self.descriptors[number].as_mut().expect("an open descriptor")
+        self.descriptors[number]
+            .as_mut()
+            .expect("an open descriptor")
     }
 
     /// Closes one. Err: that would have waited.
@@ -160,7 +164,9 @@ impl Os {
         };
         self.release(descriptor);
         match waits {
-            true => Err(format!("close(2) of descriptor {number} waits: SO_LINGER is set")),
+            true => Err(format!(
+                "close(2) of descriptor {number} waits: SO_LINGER is set"
+            )),
             false => Ok(end),
         }
     }
