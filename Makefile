@@ -1,12 +1,13 @@
 # make run    the demo in your browser: plots of this machine and a chat. Ctrl-C ends it
 # make test   what CI runs
-# make sim    the whole daemon against an operating system in memory: SEEDS=..., SEED=..., PLAN=...
+# make sim    the whole daemon against an operating system in memory, 20,000 times (SEEDS)
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make build  the daemon and the event programs of cgi-bin/
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
 #
 # make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
+# make mutants             whether the simulation notices what is broken on purpose
 # make test-native-cross   builds those, and tests them by emulators
 # make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs
 # make test-bfin           the same on a simulated Blackfin; its compiler and simulator first, once
@@ -23,8 +24,8 @@ BUILD  := target
 
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
-.PHONY: run test sim mutants test-native-cross test-portable test-bfin test-nommu bench bench-cross build size
-.PHONY: clean native
+.PHONY: run test sim mutants test-native-cross test-portable test-bfin test-nommu bench bench-cross
+.PHONY: build size clean native
 
 ifdef CROSS_RUST
 native:
@@ -47,10 +48,12 @@ test:
 # SEEDS: how many, from FIRST on. SEED: that one, all that happens in it, and a smaller plan that
 # fails in the same way. PLAN: a file that holds a plan.
 sim:
-	SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) $(CARGO) test --quiet --profile sim --test sim
+	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) SHRINK=$(SHRINK) \
+		$(CARGO) test --quiet --profile sim --test sim
 
 # Whether the simulation notices what is broken on purpose. NAMES: only these.
 mutants:
+	@tests/install these patch patch
 	@SEEDS=$(SEEDS) tests/sim/mutants/run $(NAMES)
 
 test-native-cross:

@@ -222,7 +222,8 @@ fn faults(c: &mut Choices, plan: &mut Plan) {
     if !c.percent(75) {
         return;
     }
-    let kinds: [(fn(u32) -> Fault, u32); 16] = [
+    type Kind = (fn(u32) -> Fault, u32);
+    let kinds: [Kind; 16] = [
         (|rate| Fault::ShortRead { rate }, 500),
         (|rate| Fault::ShortWrite { rate }, 500),
         (|rate| Fault::Spurious { rate }, 100),
@@ -311,7 +312,12 @@ impl Drawing<'_, '_> {
             true => target::ROOM + self.choices.below(target::ROOMS),
             false => 0,
         };
-        let (join, leave) = (room(40), room(15));
+        let (join, mut leave) = (room(40), room(15));
+        let own_room = (target::ROOM..target::ROUTE).contains(&to);
+        if own_room && self.choices.percent(30) {
+            // Those who leave a room still hear what they say there.
+            leave = to;
+        }
         let c = &mut *self.choices;
         Act::Reply {
             to,

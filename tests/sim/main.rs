@@ -169,7 +169,7 @@ fn many(first: u64, count: u64) -> ExitCode {
     let secs = begun.elapsed().as_secs_f64();
     table(&seen, done);
     println!(
-        "{done} seeds from {first} on, {turns} turns of the loop, {secs:.1} s, {:.0} seeds a second",
+        "{done} seeds from {first} on, {turns} turns of the loop, {secs:.1} s: {:.0} a second",
         done as f64 / secs
     );
     for (seed, why) in &wrong {

@@ -61,18 +61,13 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
             world.model.fail(format!("panic: {why}"));
         }
     }
-    let waits = world
-        .writers
-        .iter()
-        .map(|w| w.longest_wait)
-        .max()
-        .unwrap_or(0);
     let slow = world.config.slow_timeout.as_micros() as u64;
-    if waits > 0 {
-        let times = waits.div_ceil(slow.max(1)).min(9);
+    let longest = world.writers.iter().map(|w| w.longest_wait).max();
+    let times = longest.unwrap_or(0).checked_div(slow).unwrap_or(0);
+    if times > 0 {
         world
             .seen
-            .add(format!("a writer waits up to {times} slow-timeouts"), 1);
+            .add(format!("a writer waits {} slow-timeouts", times.min(9)), 1);
     }
     let bound = world.config.memory + UNCOUNTED_MEMORY;
     if heap::peak() > bound {

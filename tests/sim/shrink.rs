@@ -1,6 +1,6 @@
 //! A smaller plan that fails in the same way.
 
-use crate::plan::{Act, Browse, Order, Plan, Setting, Write};
+use crate::plan::{Act, Browse, Fault, Order, Plan, Setting, Write};
 use std::time::{Duration, Instant};
 
 /// What tells one failure from another: its words, without numbers and names.
@@ -45,17 +45,31 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     with(&|p| p.faults.clear());
     with(&|p| p.writers.clear());
     with(&|p| p.settings.clear());
+    // An act that is not there does nothing, as an empty one.
+    with(&|p| {
+        while p.acts.last().is_some_and(Vec::is_empty) {
+            p.acts.pop();
+        }
+    });
     for i in 0..plan.browsers.len() {
-        with(&|p| drop(p.browsers.remove(i)));
+        with(&|p| {
+            p.browsers.remove(i);
+        });
     }
     for i in 0..plan.writers.len() {
-        with(&|p| drop(p.writers.remove(i)));
+        with(&|p| {
+            p.writers.remove(i);
+        });
     }
     for i in 0..plan.faults.len() {
-        with(&|p| drop(p.faults.remove(i)));
+        with(&|p| {
+            p.faults.remove(i);
+        });
     }
     for i in 0..plan.settings.len() {
-        with(&|p| drop(p.settings.remove(i)));
+        with(&|p| {
+            p.settings.remove(i);
+        });
     }
     for i in 0..plan.acts.len() {
         if !plan.acts[i].is_empty() {
@@ -66,21 +80,29 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
         let steps = plan.browsers[i].steps.len();
         with(&|p| p.browsers[i].steps.truncate(steps / 2));
         for j in 0..steps {
-            with(&|p| drop(p.browsers[i].steps.remove(j)));
+            with(&|p| {
+                p.browsers[i].steps.remove(j);
+            });
         }
     }
     for i in 0..plan.writers.len() {
         for j in 0..plan.writers[i].len() {
-            with(&|p| drop(p.writers[i].remove(j)));
+            with(&|p| {
+                p.writers[i].remove(j);
+            });
         }
     }
     for i in 0..plan.acts.len() {
         for j in 0..plan.acts[i].len() {
-            with(&|p| drop(p.acts[i].remove(j)));
+            with(&|p| {
+                p.acts[i].remove(j);
+            });
         }
     }
     for i in 0..plan.orders.len() {
-        with(&|p| drop(p.orders.remove(i)));
+        with(&|p| {
+            p.orders.remove(i);
+        });
     }
     // Then the numbers.
     for i in 0..plan.browsers.len() {
@@ -110,6 +132,11 @@ fn candidates(plan: &Plan) -> Vec<Plan> {
     for i in 0..plan.settings.len() {
         for setting in Setting::simpler(&plan.settings[i]) {
             with(&|p| p.settings[i] = setting.clone());
+        }
+    }
+    for i in 0..plan.faults.len() {
+        for fault in Fault::simpler(&plan.faults[i]) {
+            with(&|p| p.faults[i] = fault.clone());
         }
     }
     for i in 0..plan.orders.len() {

@@ -39,8 +39,9 @@ impl Drop for Fd {
         if let Ok(mut world) = self.world.try_borrow_mut() {
             let name = world.os.trace.wanted.then(|| world.fd_name(self.number));
             note!(world.os, "close", "{}", name.unwrap_or_default());
-            if let Err(why) = world.os.close(self.number) {
-                world.model.fail(why);
+            match world.os.close(self.number) {
+                Ok(end) => world.closed(&end),
+                Err(why) => world.model.fail(why),
             }
         }
     }
@@ -288,6 +289,23 @@ impl World {
             }
         }
         self.stop_if_wrong();
+    }
+
+    /// The daemon has closed its way to a browser.
+    fn closed(&mut self, end: &End) {
+        let sends = matches!(end, End::Stream(..) | End::Writer(_));
+        let Some(browser) = self.owners.browser(end).filter(|_| sends) else {
+            return;
+        };
+        if self.browsers[browser].endings.gone || self.model.stopping.is_some() {
+            return;
+        }
+        let (now, turn) = (self.os.now, self.model.turn);
+        let connection = &mut self.model.connections[browser];
+        connection.look_for_endings(now, turn, &self.browsers[browser], &self.model.rules);
+        if let Err(why) = connection.left_alone() {
+            self.model.fail(format!("browser {browser}: {why}"));
+        }
     }
 
     fn lookup(&mut self, path: &str, follow: bool) -> io::Result<u64> {

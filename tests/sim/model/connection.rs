@@ -303,6 +303,21 @@ impl Connection {
         Ok(true)
     }
 
+    /// The daemon closes its way to a browser that is there: it must have said so before.
+    pub fn left_alone(&self) -> Result<(), String> {
+        let slow = self.stuck_since.is_some() || self.reasons & reason::SLOW != 0;
+        if self.life == Life::New || slow {
+            return Ok(());
+        }
+        match self.head {
+            None => Err("its connection is closed without an HTTP answer".to_owned()),
+            Some(101) if self.closed.is_none() && self.reasons & reason::PING == 0 => {
+                Err("its connection is closed without a close frame".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     // ---- Events
 
     /// The open program has spoken.
