@@ -101,8 +101,10 @@ pub struct Connection {
     /// We have closed it: what it sends still is counted, and no more.
     pub discards: bool,
     heard_at: Time,
-    /// Since when something waits in its queue.
-    stuck_since: Option<Time>,
+    /// Since when something may wait in its queue; from its open program's start on all does.
+    waits_since: Option<Time>,
+    /// Its socket takes nothing.
+    stuck: bool,
 }
 
 impl Connection {
@@ -129,7 +131,8 @@ impl Connection {
             shut: false,
             discards: false,
             heard_at: 0,
-            stuck_since: None,
+            waits_since: None,
+            stuck: false,
         }
     }
 
@@ -186,10 +189,8 @@ impl Connection {
         {
             self.may_end(turn, reason::PING, None);
         }
-        let held_back = self.holds_back().then_some(0);
         if self
-            .stuck_since
-            .or(held_back)
+            .waits_since
             .is_some_and(|since| since + rules.slow <= soon)
         {
             self.may_end(turn, reason::SLOW, None);
@@ -213,7 +214,8 @@ impl Connection {
 
     /// The daemon's write found no room.
     pub fn stuck(&mut self, now: Time) {
-        self.stuck_since.get_or_insert(now);
+        self.stuck = true;
+        self.waits_since.get_or_insert(now);
     }
 
     /// The daemon has written this to it.
@@ -251,9 +253,12 @@ impl Connection {
 
     /// At a wait: whether its queue holds something that its socket does not take.
     pub fn watched(&mut self, now: Time, writes: bool) {
-        match writes {
-            true => self.stuck(now),
-            false => self.stuck_since = None,
+        if writes {
+            return self.stuck(now);
+        }
+        self.stuck = false;
+        if self.head.is_some() {
+            self.waits_since = None;
         }
     }
 
@@ -305,7 +310,7 @@ impl Connection {
 
     /// The daemon closes its way to a browser that is there: it must have said so before.
     pub fn left_alone(&self) -> Result<(), String> {
-        let slow = self.stuck_since.is_some() || self.reasons & reason::SLOW != 0;
+        let slow = self.stuck || self.reasons & reason::SLOW != 0;
         if self.life == Life::New || slow {
             return Ok(());
         }
@@ -334,12 +339,7 @@ impl Connection {
     }
 
     /// An event of it is started.
-    pub fn event(
-        &mut self,
-        process: &Process,
-        browser: &Browser,
-        _turn: u64,
-    ) -> Result<(), String> {
+    pub fn event(&mut self, process: &Process, browser: &Browser, now: Time) -> Result<(), String> {
         if let Some(pid) = self.running.replace(process.pid) {
             return Err(format!("two events at a time: {pid} still runs"));
         }
@@ -348,6 +348,7 @@ impl Connection {
             (Kind::Open, Life::New) => {
                 self.life = Life::Opening;
                 self.id = Some(process.id.clone());
+                self.waits_since = Some(now);
             }
             (Kind::Message, Life::Accepted) => {
                 let message = browser.sent.get(self.messages_run as usize);

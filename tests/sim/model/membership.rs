@@ -135,9 +135,8 @@ impl Membership {
             return Certainty::No;
         };
         let mut state = room.base;
-        let mut last: Option<&Change> = None;
         let mut open = false;
-        for change in &room.changes {
+        for (i, change) in room.changes.iter().enumerate() {
             // A reply joins before its message, and leaves behind it.
             let own = change.order.serial == when.serial;
             let before = if own {
@@ -151,14 +150,15 @@ impl Membership {
                 when.before(&change.order)
             };
             if before {
-                let clash = last.is_some_and(|l| l.order.overlaps(&change.order));
+                let against = |other: &&Change| other.join != change.join;
+                let mut earlier = room.changes[..i].iter().filter(against);
+                let clash = earlier.any(|other| other.order.overlaps(&change.order));
                 let other = state != Some(change.join);
                 state = match (change.sure, clash && other) {
                     (true, false) => Some(change.join),
                     _ if other => None,
                     _ => state,
                 };
-                last = Some(change);
             } else if !after {
                 open |= state != Some(change.join);
             }

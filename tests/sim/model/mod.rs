@@ -193,7 +193,7 @@ impl Model {
             Kind::Message => self.totals.messages += 1,
             Kind::Close => self.totals.closes += 1,
         }
-        if let Err(why) = self.connections[i].event(process, browser, turn) {
+        if let Err(why) = self.connections[i].event(process, browser, now) {
             self.fail(format!("{who}: {why}"));
         }
         if process.kind == Kind::Open {
