@@ -2,9 +2,10 @@
 
 use crate::check;
 use crate::heap::{self, Turn};
+use crate::options::arguments;
 use crate::plan::Plan;
 use crate::sys::Sim;
-use crate::world::{Seen, Stopped, World, arguments};
+use crate::world::{Seen, Stopped, World};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;

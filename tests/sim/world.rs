@@ -3,8 +3,9 @@
 
 use crate::browser::{Browser, Ways};
 use crate::child::{Kind, Life, Pipes, Process};
-use crate::lines::{Names, RUN};
+use crate::lines::Names;
 use crate::model::{Environment, Model, Rules, Watched};
+use crate::options::{HANDLERS, arguments, config};
 use crate::os::fault::Faults;
 use crate::os::file::Node;
 use crate::os::{End, MS, Os, SECOND, Time};
@@ -13,12 +14,10 @@ use crate::rng::Rng;
 use crate::trace::{Trace, note};
 use crate::writer::Writer;
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
-use ws2cgi::config::{Config, Wish};
+use ws2cgi::config::Config;
 use ws2cgi::limits;
 use ws2cgi::sys::{Exit, Interest, Ready, Signals};
 
-pub const HANDLERS: &str = "/srv/ws";
 /// Wake-ups in a row that change nothing.
 const IDLE_TURNS: u32 = 40;
 /// Calls in one turn of the loop.
@@ -112,54 +111,6 @@ pub struct World {
     pub excused: bool,
     pub log_lines: u64,
     pub seen: Seen,
-}
-
-/// The daemon's arguments for a plan.
-pub fn arguments(settings: &[Setting]) -> Vec<OsString> {
-    let mut args: Vec<String> = vec!["ws2cgi".into()];
-    let mut put = |name: &str, value: String| args.extend([format!("--{name}"), value]);
-    put("handlers", HANDLERS.into());
-    put("run", RUN.into());
-    put("ready-fd", "3".into());
-    put("listen", "127.0.0.1:8000".into());
-    put("listen", "unix:/run/ws.sock".into());
-    let mut memory = None;
-    let (mut event, mut slow) = (10, 5);
-    let mut close_on_error = false;
-    for setting in settings {
-        match *setting {
-            Setting::Jobs { n } => put("jobs", n.max(1).to_string()),
-            Setting::Connections { n } => put("max-connections", n.max(1).to_string()),
-            Setting::Message { bytes } => put("max-message", bytes.max(1).to_string()),
-            Setting::Reply { bytes } => put("max-reply", bytes.max(1).to_string()),
-            Setting::Queue { bytes } => put("queue", bytes.max(1).to_string()),
-            Setting::Memory { more } => memory = Some(more as usize),
-            Setting::EventTimeout { secs } => event = secs.max(1),
-            Setting::SlowTimeout { secs } => slow = secs,
-            Setting::Ping { secs } => put("ping", secs.to_string()),
-            Setting::Delay { ms } => put("upgrade-delay", ms.to_string()),
-            Setting::CloseOnError {} => close_on_error = true,
-            Setting::StatusEvery { secs } => put("status", secs.to_string()),
-            Setting::Descriptors { .. } => {}
-        }
-    }
-    put("event-timeout", event.to_string());
-    put("slow-timeout", slow.min(event - 1).to_string());
-    if let Some(more) = memory {
-        let least = config(args.iter().map(OsString::from).collect()).least_memory();
-        args.extend(["--memory".to_owned(), (least + more).to_string()]);
-    }
-    if close_on_error {
-        args.push("--close-on-error".into());
-    }
-    args.into_iter().map(OsString::from).collect()
-}
-
-pub fn config(args: Vec<OsString>) -> Config {
-    match Config::parse(args.into_iter().skip(1)) {
-        Ok(Wish::Serve(config)) => *config,
-        other => panic!("the plan's options: {other:?}"),
-    }
 }
 
 fn micros(duration: core::time::Duration) -> Time {
