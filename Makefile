@@ -46,9 +46,9 @@ test:
 	@$(MAKE) --no-print-directory sim
 
 # SEEDS: how many, from FIRST on. SEED: that one, all that happens in it, and a smaller plan that
-# fails in the same way. PLAN: a file that holds a plan.
+# fails in the same way. PLAN: a file that holds a plan; BYTES: one that a plan is drawn from.
 sim:
-	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) SHRINK=$(SHRINK) \
+	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) BYTES=$(BYTES) SHRINK=$(SHRINK) \
 		$(CARGO) test --quiet --profile sim --test sim
 
 # Whether the simulation notices what is broken on purpose. NAMES: only these.

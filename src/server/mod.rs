@@ -401,6 +401,9 @@ impl<S: Sys> Server<S> {
             // Not waited for: init reaps what we leave.
             job.end(&self.shared.sys, Fault::Timeout);
         }
+        let clients = self.clients.values().map(Client::unsent);
+        let unsent = clients.chain(self.farewells.iter().map(Farewell::unsent));
+        self.shared.counters.messages_dropped += unsent.sum::<usize>() as u64;
         let sys = &self.shared.sys;
         self.clients.values().for_each(|client| client.abandon(sys));
         self.farewells

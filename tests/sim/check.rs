@@ -119,6 +119,17 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
     let closes_not_run = number(&status["closes_not_run"]);
     world.seen.add("close events not run", closes_not_run);
     let accepted = number(&status["accepted"]);
+    let queued = number(&status["messages"]["queued"]);
+    let dropped = number(&status["messages"]["dropped"]);
+    // Where a slow one is closed at once, what finds it full is counted too.
+    let at_once = world.config.slow_timeout.is_zero();
+    let accounted = totals.frames + dropped;
+    if queued > accounted || (queued != accounted && !at_once) {
+        return Err(format!(
+            "{queued} messages queued, {} written and {dropped} dropped",
+            totals.frames
+        ));
+    }
     // Of those that shutdown leaves behind nothing more is known.
     if !out_of_time {
         expect("accepted connections", accepted, totals.accepted)?;
@@ -148,17 +159,6 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
             ) {
                 return Err(format!("browser {i} is {:?} at the end", connection.life));
             }
-        }
-        let queued = number(&status["messages"]["queued"]);
-        let dropped = number(&status["messages"]["dropped"]);
-        // Where a slow one is closed at once, what finds it full is counted too.
-        let at_once = world.config.slow_timeout.is_zero();
-        let accounted = totals.frames + dropped;
-        if queued > accounted || (queued != accounted && !at_once) {
-            return Err(format!(
-                "{queued} messages queued, {} written and {dropped} dropped",
-                totals.frames
-            ));
         }
         let discarded = number(&status["messages"]["discarded"]);
         if totals.unrun_unknown == 0 {

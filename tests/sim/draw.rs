@@ -1,7 +1,8 @@
 //! A plan from choices: a seed's, or a fuzzer's bytes. Each plan switches on a part of all that
 //! can happen, so that no common trouble hides a rare one.
 
-use crate::plan::{Act, Browse, Browser, Come, Fault, Order, Plan, Setting, Write};
+use crate::conditions;
+use crate::plan::{Act, Browse, Browser, Come, Order, Plan, Setting, Write};
 use crate::plan::{head, target, verb, way, wrong};
 use crate::rng::{Choices, Rng};
 
@@ -12,7 +13,8 @@ pub fn from_seed(seed: u64) -> Plan {
     plan
 }
 
-/// The plan of any bytes: a fuzzer's way in.
+/// The plan of any bytes: a fuzzer's way in. Its target names the rooms of this folder by their
+/// paths, and runs what this gives by [`run`](crate::run::run).
 pub fn from_bytes(bytes: &[u8]) -> Plan {
     let mut plan = draw(&mut Choices::Bytes(bytes));
     plan.noise = bytes.iter().fold(1, |hash, &b| {
@@ -23,7 +25,7 @@ pub fn from_bytes(bytes: &[u8]) -> Plan {
 
 /// What a plan is mostly about.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Focus {
+pub enum Focus {
     Anything,
     /// Full queues: slow readers, small queues, much for everyone.
     Queues,
@@ -61,8 +63,8 @@ fn draw(choices: &mut Choices) -> Plan {
         4 => Focus::Programs,
         _ => Focus::Anything,
     };
-    settings(choices, focus, &mut plan);
-    faults(choices, &mut plan);
+    conditions::settings(choices, focus, &mut plan);
+    conditions::faults(choices, &mut plan);
     let number = |plan: &Plan, of: fn(&Setting) -> Option<u32>, otherwise| {
         plan.settings.iter().find_map(of).unwrap_or(otherwise)
     };
@@ -160,92 +162,6 @@ fn joiner(room: u32) -> Act {
         piece: 0,
         protocol: 0,
         fields: 0,
-    }
-}
-
-fn settings(c: &mut Choices, focus: Focus, plan: &mut Plan) {
-    let set = &mut plan.settings;
-    if c.percent(80) {
-        let most = if focus == Focus::Programs { 2 } else { 4 };
-        set.push(Setting::Jobs {
-            n: c.range(1, most),
-        });
-    }
-    if c.percent(40) {
-        set.push(Setting::Connections { n: c.range(1, 6) });
-    }
-    if c.percent(70) {
-        let bytes = c.one_of(&[64, 125, 600, 2000, 5000, 20000]);
-        set.push(Setting::Message { bytes });
-    }
-    if c.percent(70) {
-        let bytes = c.one_of(&[64, 200, 3000, 9000, 20000]);
-        set.push(Setting::Reply { bytes });
-    }
-    if c.percent(60) || focus == Focus::Queues {
-        let bytes = c.one_of(&[1, 100, 400, 2000, 10000]);
-        set.push(Setting::Queue { bytes });
-    }
-    if c.percent(25) || focus == Focus::Memory {
-        let more = match focus {
-            Focus::Memory => c.one_of(&[0, 500, 7000, 14000, 30000]),
-            _ => c.size(60000),
-        };
-        set.push(Setting::Memory { more });
-    }
-    let secs = c.range(1, 10);
-    set.push(Setting::EventTimeout { secs });
-    set.push(Setting::SlowTimeout {
-        secs: c.below(secs),
-    });
-    set.push(Setting::Ping {
-        secs: c.one_of(&[0, 0, 1, 3, 25]),
-    });
-    if c.percent(15) {
-        let ms = c.one_of(&[1, 40, 1000]);
-        set.push(Setting::Delay { ms });
-    }
-    if c.percent(30) {
-        set.push(Setting::CloseOnError {});
-    }
-    if c.percent(20) {
-        set.push(Setting::StatusEvery {
-            secs: c.range(1, 5),
-        });
-    }
-    if c.percent(30) {
-        set.push(Setting::Descriptors { more: c.size(60) });
-    }
-}
-
-fn faults(c: &mut Choices, plan: &mut Plan) {
-    if !c.percent(75) {
-        return;
-    }
-    type Kind = (fn(u32) -> Fault, u32);
-    let kinds: [Kind; 16] = [
-        (|rate| Fault::ShortRead { rate }, 500),
-        (|rate| Fault::ShortWrite { rate }, 500),
-        (|rate| Fault::Spurious { rate }, 100),
-        (|rate| Fault::NoBuffers { rate }, 60),
-        (|rate| Fault::Reset { rate }, 10),
-        (|rate| Fault::NoDescriptors { rate }, 20),
-        (|rate| Fault::LostDescriptors { rate }, 100),
-        (|rate| Fault::NoClone { rate }, 200),
-        (|rate| Fault::Aborted { rate }, 200),
-        (|rate| Fault::EmptyTurn { rate }, 50),
-        (|rate| Fault::Jump { rate }, 10),
-        (|rate| Fault::Slow { rate }, 50),
-        (|rate| Fault::DiskFull { rate }, 300),
-        (|rate| Fault::LogFull { rate }, 300),
-        (|rate| Fault::BadDisk { rate }, 300),
-        (|rate| Fault::SmallPipe { rate }, 1000),
-    ];
-    for (kind, most) in kinds {
-        if c.percent(30) {
-            let rate = 1 + c.size(most - 1);
-            plan.faults.push(kind(rate));
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod browser;
 mod check;
 mod child;
+mod conditions;
 mod draw;
 mod frames;
 mod heap;
@@ -45,6 +46,11 @@ fn main() -> ExitCode {
     run::keep_panics();
     // The first logger stays: it lets all through, and the level is set by each run.
     log::set_max_level(log::LevelFilter::Warn);
+    let bytes = std::env::var("BYTES").ok().filter(|path| !path.is_empty());
+    if let Some(path) = bytes {
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        return one(&draw::from_bytes(&bytes), &format!("BYTES={path}"));
+    }
     let plan = std::env::var("PLAN").ok().filter(|path| !path.is_empty());
     if let Some(path) = plan {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
     if let Some(seed) = number("SEED") {
         return one(&plan_of(seed), &format!("SEED={seed}"));
     }
-    match kept() {
+    match number("KEPT") == Some(0) || kept() {
         true => many(
             number("FIRST").unwrap_or(0),
             number("SEEDS").unwrap_or(20_000),
