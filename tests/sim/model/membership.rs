@@ -91,11 +91,15 @@ impl Membership {
             changes: Vec::new(),
         };
         let room = self.0.entry(room.to_owned()).or_insert_with(fresh);
-        room.changes.push(Change {
+        // What is told later may have come earlier: a line that its program's reply waits for.
+        let later = room.changes.iter().position(|c| order.before(&c.order));
+        let change = Change {
             order: order.clone(),
             join,
             sure,
-        });
+        };
+        room.changes
+            .insert(later.unwrap_or(room.changes.len()), change);
     }
 
     /// A change that happens for certain in these turns.
