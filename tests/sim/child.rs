@@ -86,7 +86,9 @@ pub struct Process {
     pub mark: u64,
     /// Signals that the daemon has sent it.
     pub kills: u32,
-    pub killed_at: Time,
+    pub started: Time,
+    /// Bytes that it has printed.
+    pub output: usize,
 }
 
 /// Our ends of a new process's pipes.
@@ -135,7 +137,8 @@ impl Process {
             reply: Reply::default(),
             mark: 0,
             kills: 0,
-            killed_at: 0,
+            started: 0,
+            output: 0,
         }
     }
 
@@ -256,6 +259,7 @@ impl Process {
         match os.pipes[pipe].write(&self.out[..len]) {
             Ok(count) => {
                 self.out.drain(..count);
+                self.output += count;
                 if self.piece > 0 {
                     self.next = os.now + os.noise.below(200);
                 }
@@ -442,7 +446,6 @@ impl Process {
     pub fn signal(&mut self, os: &mut Os, signal: Kill) {
         note!(os, self.name, "gets {signal:?}");
         self.kills += 1;
-        self.killed_at = os.now;
         let left = self.grandchildren.len();
         self.grandchildren.retain(|g| g.away);
         for _ in self.grandchildren.len()..left {

@@ -321,9 +321,13 @@ impl Drawing<'_, '_> {
             act.push(Act::Sleep { ms });
         }
         if self.bad_programs && self.choices.percent(25) {
-            act.push(match self.choices.below(4) {
-                0 => Act::Hang {},
-                1 => Act::Die { signal: 11 },
+            let hangs = self.choices.below(4) == 0;
+            if hangs && self.choices.percent(50) {
+                act.insert(0, Act::IgnoreTerm {});
+            }
+            act.push(match self.choices.below(3) {
+                _ if hangs => Act::Hang {},
+                0 => Act::Die { signal: 11 },
                 _ => Act::Exit {
                     code: self.choices.range(1, 3),
                 },

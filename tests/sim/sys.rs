@@ -562,10 +562,7 @@ impl Sys for Sim {
     fn kill(&self, pid: u32, signal: Kill) {
         let world = &mut *self.world();
         world.os.progress += 1;
-        match world.processes.get_mut(&pid) {
-            Some(process) if process.life != Life::Reaped => process.signal(&mut world.os, signal),
-            _ => world.fail(format!("kill of {pid}, reaped or none")),
-        }
+        world.kill(pid, signal);
     }
     fn reap(&self, pid: u32) -> Exit {
         let world = &mut *self.world();

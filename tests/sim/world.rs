@@ -16,7 +16,7 @@ use crate::writer::Writer;
 use std::collections::{BTreeMap, VecDeque};
 use ws2cgi::config::Config;
 use ws2cgi::limits;
-use ws2cgi::sys::{Exit, Interest, Ready, Signals};
+use ws2cgi::sys::{Exit, Interest, Kill, Ready, Signals};
 
 /// Wake-ups in a row that change nothing.
 const IDLE_TURNS: u32 = 40;
@@ -583,6 +583,7 @@ impl World {
             }
         }
         let mut process = Process::new(pid, browser, kind, &id, act, pipes);
+        process.started = self.os.now;
         let sender = &self.browsers[browser];
         self.model
             .spawned(self.os.now, &process, sender, &environment);
@@ -606,6 +607,25 @@ impl World {
         }
         self.stop_if_wrong();
         pid
+    }
+
+    /// A signal for a child. While it lives, there must be a reason.
+    pub fn kill(&mut self, pid: u32, signal: Kill) {
+        let Some(process) = self.processes.get_mut(&pid) else {
+            self.fail(format!("kill of {pid}, which never was"));
+        };
+        // The daemon's clock stands still within a turn, and calls may be slow.
+        let late = self.os.now + SECOND >= process.started + micros(self.config.event_timeout);
+        let too_much = process.output > limits::REPLY_HEAD.min(self.config.max_reply);
+        match process.life {
+            Life::Reaped => self.fail(format!("kill of {pid}, which is reaped")),
+            Life::Zombie(_) => {}
+            _ if late || too_much || self.model.stopping.is_some() => {}
+            _ => self.fail(format!("kill of child {pid}, which does as it should")),
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.signal(&mut self.os, signal);
+        }
     }
 
     pub fn reap(&mut self, pid: u32) -> Exit {
