@@ -4,6 +4,7 @@
 # make audit  licences, sources and known faults of the crates, by cargo-deny
 # make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
 # make compat what works behind which web server: README's table, from running them
+# make sim    the whole daemon against an operating system in memory, 20,000 times (SEEDS)
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs
 # make soak   everything at once for MINUTES=60, a plot, and whether memory stays flat; ON=native,
 #             ON=c (by way of C), ON=nommu, or several; SEED=…
@@ -13,6 +14,7 @@
 # make clean
 #
 # make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
+# make mutants             whether the simulation notices what is broken on purpose
 # make test-native-cross   builds those, and tests them by emulators
 # make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs
 # make test-bfin           the same on a simulated Blackfin; its compiler and simulator first, once
@@ -30,7 +32,7 @@ BUILD  := target
 PROGRAMS := $(addprefix $(BUILD)/ws-bin/,echo board chat)
 
 .PHONY: run test faults fuzz audit test-native-cross test-portable test-bfin test-nommu bench
-.PHONY: bench-cross soak build size clean native compat bench-longpoll
+.PHONY: bench-cross soak build size clean native compat bench-longpoll sim mutants
 
 ifdef CROSS_RUST
 native:
@@ -48,6 +50,18 @@ test:
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory build
 	$(CARGO) test --lib --tests -- --test-threads 8
+	@$(MAKE) --no-print-directory sim
+
+# SEEDS: how many, from FIRST on. SEED: that one, all that happens in it, and a smaller plan that
+# fails in the same way. PLAN: a file that holds a plan; BYTES: one that a plan is drawn from.
+sim:
+	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) BYTES=$(BYTES) SHRINK=$(SHRINK) \
+		$(CARGO) test --quiet --profile sim --test sim
+
+# Whether the simulation notices what is broken on purpose. NAMES: only these.
+mutants:
+	@tests/install these patch patch
+	@SEEDS=$(SEEDS) tests/sim/mutants/run $(NAMES)
 
 faults:
 	@tests/install test
@@ -98,7 +112,6 @@ bench-cross:
 
 MINUTES ?= 60
 ON      ?= native c nommu
-SEED    ?= $(shell date +%s)
 
 soak:
 	@tests/install run
@@ -109,7 +122,7 @@ ifneq ($(filter nommu,$(ON)),)
 	@tests/install nommu
 	@tests/nommu/build $(BUILD)/nommu
 endif
-	$(CARGO) bench --quiet --bench soak -- $(MINUTES) $(SEED) $(ON)
+	$(CARGO) bench --quiet --bench soak -- $(MINUTES) $(or $(SEED),$(shell date +%s)) $(ON)
 
 # SECONDS of a run, ROUNDS, CLIENTS="5 20 60", SERVER=boa or lighttpd, OUT: the report's folder.
 bench-longpoll:

@@ -9,8 +9,40 @@ pub enum Style {
     Cgi,
 }
 
-/// Header fields.
-pub type Fields = Vec<(String, Vec<u8>)>;
+/// A header field: name and value.
+pub type Field<'a> = (&'a str, &'a [u8]);
+
+/// Header fields, as they are sent: a list of many small ones would take many times their bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(Vec<u8>);
+
+impl Fields {
+    /// Adds one.
+    pub fn put(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        for part in [name.as_bytes(), b": ", value.as_ref(), b"\r\n"] {
+            self.0.extend_from_slice(part);
+        }
+    }
+
+    /// Each as a line.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Adds all of these.
+    pub fn append(&mut self, more: &Fields) {
+        self.0.extend_from_slice(&more.0);
+    }
+}
+
+impl<'a> FromIterator<Field<'a>> for Fields {
+    fn from_iter<I: IntoIterator<Item = Field<'a>>>(all: I) -> Fields {
+        let mut fields = Fields::default();
+        all.into_iter()
+            .for_each(|(name, value)| fields.put(name, value));
+        fields
+    }
+}
 
 /// A whole answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,11 +80,6 @@ impl Answer {
     }
 }
 
-/// A field of an answer.
-pub fn field(name: &str, value: impl AsRef<[u8]>) -> (String, Vec<u8>) {
-    (name.to_owned(), value.as_ref().to_vec())
-}
-
 /// An answer that refuses a connection, and the cause it is counted under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -87,8 +114,9 @@ impl Refusal {
 
     /// The answer that says so.
     pub fn answer(&self) -> Answer {
-        let mut fields = vec![field("Content-Type", "text/plain; charset=utf-8")];
-        fields.extend(self.header.map(|(name, value)| field(name, value)));
+        let usual = [("Content-Type", "text/plain; charset=utf-8")];
+        let all = usual.into_iter().chain(self.header);
+        let fields = all.map(|(name, value)| (name, value.as_bytes())).collect();
         Answer {
             status: (self.status, reason(self.status).to_owned()),
             fields,
@@ -111,7 +139,7 @@ pub fn head(
         Style::Cgi => format!("Status: {status} {reason}\r\n"),
     }
     .into_bytes();
-    put_fields(&mut bytes, fields);
+    bytes.extend_from_slice(fields.as_bytes());
     if let Some(length) = length {
         bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
     }
@@ -132,17 +160,9 @@ pub fn switching(accept: &str, protocol: Option<&str>, fields: &Fields) -> Vec<u
     if let Some(protocol) = protocol {
         bytes.extend_from_slice(format!("Sec-WebSocket-Protocol: {protocol}\r\n").as_bytes());
     }
-    put_fields(&mut bytes, fields);
+    bytes.extend_from_slice(fields.as_bytes());
     bytes.extend_from_slice(b"\r\n");
     bytes
-}
-
-fn put_fields(bytes: &mut Vec<u8>, fields: &Fields) {
-    for (name, value) in fields {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            bytes.extend_from_slice(part);
-        }
-    }
 }
 
 /// The usual phrase of a status (RFC 9110 §15).
@@ -185,7 +205,7 @@ mod tests {
         ] {
             let answer = Answer {
                 status: (status, "x".to_owned()),
-                fields: Vec::new(),
+                fields: Fields::default(),
                 body: b"no".to_vec(),
             };
             let expected =

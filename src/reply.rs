@@ -16,17 +16,15 @@ pub struct Reply {
     pub protocol: Option<String>,
     /// `WS-To:`.
     pub to: Option<Target>,
-    /// `WS-Join:`, names without `@`.
-    pub join: Vec<String>,
+    /// `WS-Join:`.
+    pub join: Rooms,
     /// `WS-Leave:`.
-    pub leave: Vec<String>,
+    pub leave: Rooms,
     /// `WS-State:`.
     pub state: Option<Vec<u8>>,
     /// `WS-Close:`.
     pub close: Option<Close>,
-    /// Ordinary fields, for an HTTP answer.
-    pub fields: Fields,
-    /// What was asked for and is not done, for the log.
+    /// What was asked for and is not done, for the log: the first of it.
     pub warnings: Vec<String>,
     /// Whether any WS-* field was there.
     opinionated: bool,
@@ -34,7 +32,31 @@ pub struct Reply {
     opcode: Option<Opcode>,
     /// `Content-Length: 0`: an empty body is an empty message.
     empty_message: bool,
-    body: Vec<u8>,
+    /// All that was printed; only its head, once the message is taken.
+    output: Vec<u8>,
+    /// Where its body begins.
+    body: usize,
+}
+
+/// Names of rooms as they were printed: as a list they would take many times the memory.
+#[derive(Debug, Default)]
+pub struct Rooms(String);
+
+impl Rooms {
+    /// Each name, without `@`.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let words = self.0.split_ascii_whitespace();
+        words.filter_map(|word| word.strip_prefix('@'))
+    }
+
+    fn add(&mut self, value: &str) -> Result<(), String> {
+        for word in value.split_ascii_whitespace() {
+            room(word)?;
+        }
+        self.0.push(' ');
+        self.0.push_str(value);
+        Ok(())
+    }
 }
 
 /// A message in a reply.
@@ -45,6 +67,9 @@ pub struct Message {
     /// UTF-8 where it is text.
     pub payload: Vec<u8>,
 }
+
+/// How many of a reply's mistakes are logged.
+const WARNINGS: usize = 8;
 
 /// What an open program wants.
 #[derive(Debug)]
@@ -72,7 +97,7 @@ pub fn head_end(output: &[u8]) -> Option<usize> {
 
 impl Reply {
     /// Reads all of a program's output. The error says what is wrong with it.
-    pub fn parse(mut output: Vec<u8>) -> Result<Reply, String> {
+    pub fn parse(output: Vec<u8>) -> Result<Reply, String> {
         let mut reply = Reply::default();
         if output.is_empty() {
             return Ok(reply);
@@ -81,35 +106,39 @@ impl Reply {
         if end > REPLY_HEAD {
             return Err(format!("its header is longer than {REPLY_HEAD} bytes"));
         }
-        for line in output[..end].split(|&b| b == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.is_empty() {
-                let (name, value) = field(line)?;
-                match name.to_ascii_lowercase().as_str() {
-                    "content-type" => {
-                        reply.opcode = Some(opcode_of(value));
-                        reply.fields.push((name.to_owned(), value.to_vec()));
-                    }
-                    "content-length" => reply.empty_message = value == b"0",
-                    lower => reply.take(name, lower, value)?,
-                }
+        for line in lines(&output[..end]) {
+            let (name, value) = field(line)?;
+            match name.to_ascii_lowercase().as_str() {
+                "content-type" => reply.opcode = Some(opcode_of(value)),
+                "content-length" => reply.empty_message = value == b"0",
+                lower => reply.take(name, lower, value)?,
             }
         }
-        // In place: a body may be all the memory there is.
-        output.drain(..end);
-        reply.body = output;
+        (reply.output, reply.body) = (output, end);
         Ok(reply)
+    }
+
+    /// The ordinary fields, for an HTTP answer. Read anew each time: a list of many small ones
+    /// would take many times the memory of what was printed, and that is what is charged.
+    pub fn fields(&self) -> impl Iterator<Item = http::Field<'_>> {
+        let fields = lines(&self.output[..self.body]).filter_map(|line| field(line).ok());
+        fields.filter(|(name, _)| !for_us(name) && !connections_own(name))
     }
 
     /// Takes the message to send: the body, or an empty one that was asked for. The error
     /// says why it can't be sent.
     pub fn take_message(&mut self) -> Result<Option<Message>, String> {
-        if self.body.is_empty() && !self.empty_message {
+        if self.output.len() == self.body && !self.empty_message {
             return Ok(None);
         }
+        // The head stays: its fields may go into a 101.
+        let head = self.output[..self.body].to_vec();
+        let mut payload = core::mem::replace(&mut self.output, head);
+        // In place: a body may be all the memory there is.
+        payload.drain(..self.body);
         let message = Message {
             opcode: self.opcode.unwrap_or(Opcode::Text),
-            payload: core::mem::take(&mut self.body),
+            payload,
         };
         if message.opcode == Opcode::Text && core::str::from_utf8(&message.payload).is_err() {
             return Err("its text body is not UTF-8".to_owned());
@@ -129,18 +158,24 @@ impl Reply {
             "status" => self.status = Some(status(text()?)?),
             "sec-websocket-protocol" => self.protocol = Some(text()?.to_owned()),
             "ws-to" => self.to = Some(Target::parse(text()?)?),
-            "ws-join" => self.join.extend(rooms(text()?)?),
-            "ws-leave" => self.leave.extend(rooms(text()?)?),
+            "ws-join" => self.join.add(text()?)?,
+            "ws-leave" => self.leave.add(text()?)?,
             "ws-close" => self.close = Some(Close::parse(text()?)?),
             "ws-state" if value.len() > STATE => {
                 let warning = format!("WS-State of {} bytes, {STATE} are kept", value.len());
-                self.warnings.push(warning);
+                self.warn(warning);
             }
             "ws-state" => self.state = Some(value.to_vec()),
-            _ if lower.starts_with("ws-") => self.warnings.push(format!("unknown field {name}")),
-            _ => self.fields.push((name.to_owned(), value.to_vec())),
+            _ if lower.starts_with("ws-") => self.warn(format!("unknown field {name}")),
+            _ => {}
         }
         Ok(())
+    }
+
+    fn warn(&mut self, warning: String) {
+        if self.warnings.len() < WARNINGS {
+            self.warnings.push(warning);
+        }
     }
 
     /// Reads the reply as an open program's.
@@ -150,8 +185,8 @@ impl Reply {
             _ if self.no_opinion() => Verdict::NoOpinion,
             status => Verdict::Refuse(Answer {
                 status,
-                fields: self.answer_fields(),
-                body: self.body.clone(),
+                fields: self.fields().collect(),
+                body: self.output[self.body..].to_vec(),
             }),
         }
     }
@@ -159,17 +194,15 @@ impl Reply {
     /// Reads the reply as an HTTP answer: to a POST.
     pub fn take_answer(&mut self) -> Answer {
         let (status, phrase) = self.status();
-        let body = core::mem::take(&mut self.body);
+        let mut fields: Fields = self.fields().collect();
+        let body = self.output.split_off(self.body);
         let empty = self.status.is_none() && body.is_empty() && !self.empty_message;
         let status = match empty && status == 200 {
             true => (204, http::reason(204).to_owned()),
             false => (status, phrase),
         };
-        let mut fields = self.answer_fields();
-        let typed = |(name, _): &(String, _)| name.eq_ignore_ascii_case("content-type");
-        if !body.is_empty() && !fields.iter().any(typed) {
-            let text = b"text/plain; charset=utf-8".to_vec();
-            fields.push(("Content-Type".to_owned(), text));
+        if !body.is_empty() && self.opcode.is_none() {
+            fields.put("Content-Type", "text/plain; charset=utf-8");
         }
         Answer {
             status,
@@ -179,23 +212,15 @@ impl Reply {
     }
 
     fn status(&self) -> (u16, String) {
-        let named = |(name, _): &(String, _)| name.eq_ignore_ascii_case("location");
+        let location = |(name, _): http::Field| name.eq_ignore_ascii_case("location");
         match &self.status {
-            None if self.fields.iter().any(named) => (302, http::reason(302).to_owned()),
+            None if self.fields().any(location) => (302, http::reason(302).to_owned()),
             None => (200, http::reason(200).to_owned()),
             Some((status, phrase)) if phrase.is_empty() => {
                 (*status, http::reason(*status).to_owned())
             }
             Some(status) => status.clone(),
         }
-    }
-
-    fn answer_fields(&self) -> Fields {
-        let fields = self.fields.iter();
-        fields
-            .filter(|(name, _)| !connections_own(name))
-            .cloned()
-            .collect()
     }
 
     /// Whether it says what a CGI program says of GET and DELETE that only knows POST.
@@ -209,17 +234,18 @@ impl Reply {
     }
 
     /// The fields that go into the 101.
-    pub fn switching_fields(&self) -> Fields {
-        let fits = |name: &str| {
+    pub fn switching_fields(&self) -> impl Iterator<Item = http::Field<'_>> {
+        self.fields().filter(|(name, _)| {
             let lower = name.to_ascii_lowercase();
-            !connections_own(&lower) && !lower.starts_with("content-") && lower != "location"
-        };
-        self.fields
-            .iter()
-            .filter(|(name, _)| fits(name))
-            .cloned()
-            .collect()
+            !lower.starts_with("content-") && lower != "location"
+        })
     }
+}
+
+/// Fields that we act on ourselves.
+fn for_us(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    lower == "status" || lower.starts_with("ws-")
 }
 
 /// Fields that are about this connection and this answer, so ours alone.
@@ -237,6 +263,13 @@ fn connections_own(name: &str) -> bool {
     ours.contains(&lower.as_str())
         || lower.starts_with("proxy-")
         || lower.starts_with("sec-websocket-")
+}
+
+/// The lines of a header block that are not blank.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = head.split(|&b| b == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.filter(|line| !line.is_empty())
 }
 
 /// A header line: a token, a colon, a value without blanks around it.
@@ -273,10 +306,6 @@ fn status(value: &str) -> Result<(u16, String), String> {
     }
 }
 
-fn rooms(value: &str) -> Result<Vec<String>, String> {
-    value.split_ascii_whitespace().map(room).collect()
-}
-
 /// The opcode of a Content-Type: `text/*`, `*/json`, `*/xml` and their `+json`, `+xml` kin
 /// are text; all else is binary.
 pub fn opcode_of(content_type: &[u8]) -> Opcode {
@@ -309,7 +338,7 @@ mod tests {
         let mut reply =
             parse(b"Content-Type: application/json\r\nWS-To: @a\nWS-Join: @a @b\n\n{}").unwrap();
         assert_eq!(reply.to, Some(Target::parse("@a").unwrap()));
-        assert_eq!(reply.join, ["a", "b"]);
+        assert!(reply.join.iter().eq(["a", "b"]));
         let message = Message {
             opcode: Opcode::Text,
             payload: b"{}".to_vec(),
@@ -400,13 +429,10 @@ mod tests {
     fn what_goes_into_the_101() {
         let output = "Set-Cookie: a=1\nContent-Language: de\nSec-WebSocket-Accept: x\n\
             Upgrade: h2c\nLocation: /x\nProxy-Authenticate: x\nX-Mine: y\nStatus: 200\n\
-            WS-State: z\n\n";
-        let reply = parse(output.as_bytes()).unwrap();
-        let names: Vec<_> = reply
-            .switching_fields()
-            .into_iter()
-            .map(|(n, _)| n)
-            .collect();
+            WS-State: z\n\nbody";
+        let mut reply = parse(output.as_bytes()).unwrap();
+        reply.take_message().unwrap();
+        let names: Vec<_> = reply.switching_fields().map(|(n, _)| n).collect();
         assert_eq!(names, ["Set-Cookie", "X-Mine"]);
     }
 

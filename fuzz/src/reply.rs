@@ -64,13 +64,13 @@ fn check_cgi(answer: &Answer) {
 }
 
 fn check_parts(reply: &Reply) {
-    for (name, value) in &reply.fields {
+    for (name, value) in reply.fields() {
         let lower = name.to_ascii_lowercase();
         assert!(!lower.starts_with("ws-") && lower != "status", "{name}");
         let text = |b: &u8| !b.is_ascii_control() || *b == b'\t';
         assert!(value.iter().all(text), "{name}: {}", value.escape_ascii());
     }
-    for name in reply.join.iter().chain(&reply.leave) {
+    for name in reply.join.iter().chain(reply.leave.iter()) {
         assert!(rules::room(name) && name != "all", "{name}");
     }
     if let Some(target) = &reply.to {
@@ -89,7 +89,7 @@ fn check_parts(reply: &Reply) {
 
 /// The 101: what makes it one is ours alone.
 fn check_switching(reply: &Reply) {
-    let answer = http::switching("accept", Some("chat"), &reply.switching_fields());
+    let answer = http::switching("accept", Some("chat"), &reply.switching_fields().collect());
     let (status, fields, body) = rules::read_answer(&answer);
     assert_eq!((status, body), (101, &b""[..]));
     for (name, value) in [

@@ -33,7 +33,8 @@ impl<F> Client<F> {
     /// The 101. From now on a close event is owed.
     pub fn accept<S: Sys<Fd = F>>(&mut self, reply: Option<&Reply>, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
-        let fields = reply.map_or(Vec::new(), Reply::switching_fields);
+        let fields = reply.into_iter().flat_map(Reply::switching_fields);
+        let fields = fields.collect();
         if self.protocol.is_empty() {
             self.protocol = reply.and_then(|r| r.protocol.clone()).unwrap_or_default();
         }
@@ -130,7 +131,7 @@ impl<F> Client<F> {
         shared: &mut Shared<S>,
     ) {
         if let Some(asker) = self.asker.take() {
-            answer.fields.extend(self.request.fields.iter().cloned());
+            answer.fields.append(&self.request.fields);
             let farewell = Farewell::answer(asker, &answer, charge, shared.now);
             self.partings.push(farewell);
         }

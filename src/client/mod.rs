@@ -588,6 +588,11 @@ impl<F> Client<F> {
         self.queue.size()
     }
 
+    /// Messages in its queue that have not been written.
+    pub fn unsent(&self) -> usize {
+        self.queue.messages()
+    }
+
     /// The daemon ends: closing its connection must not wait.
     pub fn abandon<S: Sys<Fd = F>>(&self, sys: &S) {
         if let Some(wire) = &self.wire {

@@ -5,7 +5,7 @@ use super::timing::Slowness;
 use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
-use crate::http::{self, Answer, Fields, field};
+use crate::http::{self, Answer, Fields};
 use crate::json::Text;
 use crate::limits::CLOSE_TIMEOUT;
 use crate::memory::Charge;
@@ -45,7 +45,7 @@ impl Chain {
         Chain {
             until: shared.now + waits(wish, shared),
             batch: wish.batch,
-            fields: Vec::new(),
+            fields: Fields::default(),
             gap: false,
             unnamed: wish.unnamed,
             // Its cookie is in use: by another window of the same browser.
@@ -121,7 +121,7 @@ impl<F> Client<F> {
         if chain.batch {
             if let Some((body, charge)) = batch(&mut self.queue, shared) {
                 let mut fields = self.answer_fields(shared);
-                fields.push(field("Content-Type", "application/json"));
+                fields.put("Content-Type", "application/json");
                 let status = (200, http::reason(200).to_owned());
                 let answer = Answer {
                     status,
@@ -135,10 +135,11 @@ impl<F> Client<F> {
             }
         } else if let Some((frame, slot)) = self.queue.take_message() {
             let mut fields = self.answer_fields(shared);
-            fields.push(match frame.opcode {
-                Opcode::Text => field("Content-Type", "text/plain; charset=utf-8"),
-                Opcode::Binary => field("Content-Type", "application/octet-stream"),
-            });
+            let content_type = match frame.opcode {
+                Opcode::Text => "text/plain; charset=utf-8",
+                Opcode::Binary => "application/octet-stream",
+            };
+            fields.put("Content-Type", content_type);
             let bound = shared.config.queue;
             return self.answer(
                 |wire, now| {
@@ -175,10 +176,8 @@ impl<F> Client<F> {
         // closes.)
         let mut fields = self.request.fields.clone();
         let value = format!("{} {}", close.code, close.reason);
-        fields.push(field(
-            "WS-Close",
-            value.trim_end().replace(['\r', '\n'], " "),
-        ));
+        let shown = value.trim_end().replace(['\r', '\n'], " ");
+        fields.put("WS-Close", shown);
         let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
         let answer = Answer::empty(410, fields);
         self.queue.push_answer(answer.to_bytes(style), None);
@@ -191,20 +190,20 @@ impl<F> Client<F> {
         let Transport::Poll(chain) = &mut self.transport else {
             return fields;
         };
-        fields.append(&mut chain.fields);
+        fields.append(&core::mem::take(&mut chain.fields));
         if chain.unnamed && chain.first && !chain.once {
             let path = &self.request.url;
             let cookie = format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict");
-            fields.push(field("Set-Cookie", cookie));
+            fields.put("Set-Cookie", cookie);
         }
         chain.first = false;
-        fields.push(field("WS-Id", id.to_string()));
-        fields.push(field("WS-Key", key));
+        fields.put("WS-Id", id.to_string());
+        fields.put("WS-Key", key);
         if let Some(mark) = self.past.mark(&shared.history) {
-            fields.push(field("WS-Since", mark.to_string()));
+            fields.put("WS-Since", mark.to_string());
         }
         if core::mem::take(&mut chain.gap) {
-            fields.push(field("WS-Gap", "1"));
+            fields.put("WS-Gap", "1");
         }
         fields
     }

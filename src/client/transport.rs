@@ -5,7 +5,7 @@ use super::{Client, Link};
 use crate::close::Close;
 use crate::frame::{Form, Mark};
 use crate::handshake;
-use crate::http::{self, Fields, field};
+use crate::http::{self, Fields};
 use crate::shared::Shared;
 use crate::way::Way;
 use crate::websocket::{WebSocket, close_frame, ping_frame, text_frame};
@@ -133,13 +133,12 @@ impl<F> Client<F> {
             }
             Transport::Events { .. } => {
                 let style = self.wire.as_ref().map_or(http::Style::Http, |w| w.style());
-                let mut all = vec![
-                    field("Content-Type", "text/event-stream"),
-                    // nginx would keep the events back.
-                    field("X-Accel-Buffering", "no"),
-                ];
-                all.extend(self.request.fields.iter().cloned());
-                all.extend(fields);
+                let mut all = Fields::default();
+                all.put("Content-Type", "text/event-stream");
+                // nginx would keep the events back.
+                all.put("X-Accel-Buffering", "no");
+                all.append(&self.request.fields);
+                all.append(&fields);
                 let mut head = http::head(style, (200, http::reason(200)), &all, None);
                 let (id, key) = (self.id, shared.keys.of(self.id));
                 let data = format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}");

@@ -7,7 +7,7 @@ use crate::event::request_variables;
 use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
-use crate::http::{Answer, Fields, Refusal, Style, field};
+use crate::http::{Answer, Fields, Refusal, Style};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
     HEAD_TIMEOUT, REFUSALS, SCRATCH,
@@ -269,7 +269,7 @@ impl<S: Sys> Server<S> {
                     };
                     let wire = Wire::Socket(fd);
                     let Some(charge) = self.charge_inbound(HEAD + SCRATCH) else {
-                        self.refuse(wire, &no_memory(), "?", Vec::new());
+                        self.refuse(wire, &no_memory(), "?", Fields::default());
                         continue;
                     };
                     self.newcomers.push(Some(Newcomer {
@@ -341,7 +341,7 @@ impl<S: Sys> Server<S> {
 
     pub(super) fn refuse_newcomer(&mut self, i: usize, refusal: &Refusal) {
         if let Some(newcomer) = self.newcomers[i].take() {
-            self.refuse(newcomer.wire, refusal, "?", Vec::new());
+            self.refuse(newcomer.wire, refusal, "?", Fields::default());
         }
     }
 
@@ -354,7 +354,7 @@ impl<S: Sys> Server<S> {
             let fields = match way {
                 Way::WebSocket => {
                     handshake::check(&arrival.variables, origins)?;
-                    Vec::new()
+                    Fields::default()
                 }
                 _ => way::check_page(&arrival.variables, origins)?,
             };
@@ -362,7 +362,7 @@ impl<S: Sys> Server<S> {
         });
         let (way, fields) = match asked {
             Ok(asked) => asked,
-            Err(refusal) => return self.refuse(arrival.wire, &refusal, &remote, Vec::new()),
+            Err(refusal) => return self.refuse(arrival.wire, &refusal, &remote, Fields::default()),
         };
         let readable = fields.clone();
         let (wire, refusal) = match way {
@@ -507,9 +507,9 @@ impl<S: Sys> Server<S> {
 
     /// The answer to a page of another origin that may POST.
     fn allow(&mut self, wire: Wire<S::Fd>, mut fields: Fields) {
-        fields.push(field("Access-Control-Allow-Methods", "GET, POST"));
-        fields.push(field("Access-Control-Allow-Headers", "Content-Type"));
-        fields.push(field("Access-Control-Max-Age", "600"));
+        fields.put("Access-Control-Allow-Methods", "GET, POST");
+        fields.put("Access-Control-Allow-Headers", "Content-Type");
+        fields.put("Access-Control-Max-Age", "600");
         let answer = Answer::empty(204, fields);
         let farewell = Farewell::answer(wire, &answer, None, self.shared.now);
         self.farewells.push(farewell);
@@ -588,7 +588,7 @@ impl<S: Sys> Server<S> {
             _ => info!("{remote}: {}", refusal.text),
         }
         let mut answer = refusal.answer();
-        answer.fields.extend(fields);
+        answer.fields.append(&fields);
         let farewell = Farewell::answer(wire, &answer, None, shared.now);
         self.farewells.push(farewell);
     }

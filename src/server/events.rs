@@ -5,11 +5,11 @@ use super::deliver::{Blocked, Delivery};
 use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::frame;
-use crate::http::{Answer, Refusal};
+use crate::http::{Answer, Fields, Refusal};
 use crate::job::Fault;
 use crate::limits::MESSAGE_CHARGE;
 use crate::memory::Charge;
-use crate::reply::{Message, Reply, Verdict};
+use crate::reply::{Message, Reply, Rooms, Verdict};
 use crate::sys::Sys;
 use crate::target::Target;
 use log::{error, warn};
@@ -47,7 +47,7 @@ type Payment = Option<Charge>;
 
 /// What comes after the message.
 struct Rest {
-    leave: Vec<String>,
+    leave: Rooms,
     close: Option<(Close, By)>,
 }
 
@@ -226,13 +226,13 @@ impl<S: Sys> Server<S> {
             let error = close_on_error.then(|| (Close::new(1011, "event failed"), By::Error));
             let asked = reply.reply.close.map(|close| (close, By::Server));
             let rest = Rest {
-                leave: Vec::new(),
+                leave: Rooms::default(),
                 close: asked.or(error),
             };
             return Some(Stage::Delivered(rest));
         }
         let Checked { reply, message } = reply;
-        for room in &reply.join {
+        for room in reply.join.iter() {
             self.join(number, room);
         }
         if let (Some(client), Some(state)) = (self.clients.get_mut(number), reply.state) {
@@ -340,9 +340,13 @@ impl<S: Sys> Server<S> {
             return;
         };
         if client.asked() {
-            client.answer_post(Answer::empty(204, Vec::new()), None, &mut self.shared);
+            client.answer_post(
+                Answer::empty(204, Fields::default()),
+                None,
+                &mut self.shared,
+            );
         }
-        for room in &rest.leave {
+        for room in rest.leave.iter() {
             client.leave(room);
         }
         if let Some((close, by)) = rest.close {

@@ -132,7 +132,9 @@ impl<S: Sys> Server<S> {
             let watched = self.build_poll_set();
             let due = self.next_due();
             let deadline = due.into_iter().chain(self.status.due());
-            let deadline = deadline.chain([self.upkeep.due()]).min();
+            // A shutdown puts nothing back.
+            let upkeep = Some(self.upkeep.due()).filter(|_| self.stopping.is_none());
+            let deadline = deadline.chain(upkeep).min();
             let signals = self.shared.sys.wait(deadline, &mut ready);
             let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
             self.shared.now = self.shared.sys.now();
@@ -432,6 +434,9 @@ impl<S: Sys> Server<S> {
             // Not waited for: init reaps what we leave.
             job.end(&self.shared.sys, Fault::Timeout);
         }
+        let clients = self.clients.values().map(Client::unsent);
+        let unsent = clients.chain(self.farewells.iter().map(Farewell::unsent));
+        self.shared.counters.messages_dropped += unsent.sum::<usize>() as u64;
         let sys = &self.shared.sys;
         self.clients.values().for_each(|client| client.abandon(sys));
         self.farewells

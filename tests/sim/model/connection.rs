@@ -1,0 +1,389 @@
+//! One connection as it must be.
+
+use super::Rules;
+use super::membership::{Membership, Order};
+use crate::browser::{Browser, Sent};
+use crate::child::{Kind, Process};
+use crate::frames::{Heard, Hearing};
+use crate::os::{MS, Time};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use ws2cgi::limits::QUEUE_SLOT;
+
+/// Why a connection may end.
+pub mod reason {
+    /// The browser has sent a close frame.
+    pub const CLOSE: u32 = 1;
+    pub const GONE: u32 = 2;
+    pub const WRONG: u32 = 4;
+    /// By a line, or a reply.
+    pub const ASKED: u32 = 8;
+    pub const FAILED: u32 = 16;
+    pub const STOP: u32 = 32;
+    pub const PING: u32 = 64;
+    pub const SLOW: u32 = 128;
+    pub const MEMORY: u32 = 256;
+    pub const REFUSED: u32 = 512;
+    pub const NO_START: u32 = 1024;
+    /// A subprotocol that was not offered.
+    pub const PROTOCOL: u32 = 2048;
+
+    pub fn names(reasons: u32) -> String {
+        let all = [
+            "its close",
+            "gone",
+            "wrong",
+            "asked for",
+            "failed",
+            "stop",
+            "no answer to a ping",
+            "slow",
+            "memory",
+            "refused",
+            "not started",
+            "subprotocol",
+        ];
+        let there = all
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| reasons >> i & 1 == 1);
+        let names: Vec<_> = there.map(|(_, name)| *name).collect();
+        names.join(", ")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// No event yet.
+    New,
+    Opening,
+    Refused,
+    Accepted,
+    Closing,
+    Over,
+}
+
+/// A message that it gets, or may get.
+#[derive(Debug)]
+pub struct Expected {
+    pub order: Order,
+    pub binary: bool,
+    pub payload: Rc<[u8]>,
+    pub must: bool,
+}
+
+pub struct Connection {
+    pub id: Option<String>,
+    pub route: &'static str,
+    pub life: Life,
+    pub running: Option<u32>,
+    pub events: u32,
+    pub messages_run: u32,
+    /// It has offered subprotocols.
+    pub offers: bool,
+    pub membership: Membership,
+    pub expected: VecDeque<Expected>,
+    /// The turn since which it may have ended.
+    pub loose: Option<u64>,
+    pub reasons: u32,
+    codes: Vec<u16>,
+    /// Length of WS_STATE, where it is known.
+    pub state: Option<usize>,
+    hearing: Hearing,
+    /// Data frames written in this turn.
+    pub frames: Vec<(bool, Vec<u8>)>,
+    pub head: Option<u16>,
+    /// The daemon's close frame.
+    pub closed: Option<Option<u16>>,
+    /// Bytes that the daemon has read, and whether what it reads now is thrown away.
+    pub taken: u64,
+    pub shut: bool,
+    /// We have closed it: what it sends still is counted, and no more.
+    pub discards: bool,
+    heard_at: Time,
+    /// Since when something may wait in its queue; from its open program's start on all does.
+    waits_since: Option<Time>,
+    /// Its socket takes nothing.
+    stuck: bool,
+}
+
+impl Connection {
+    pub fn new(browser: &Browser) -> Connection {
+        Connection {
+            id: None,
+            route: browser.route(),
+            life: Life::New,
+            running: None,
+            events: 0,
+            messages_run: 0,
+            offers: browser.offers(),
+            membership: Membership::default(),
+            expected: VecDeque::new(),
+            loose: None,
+            reasons: 0,
+            codes: Vec::new(),
+            state: Some(0),
+            hearing: Hearing::default(),
+            frames: Vec::new(),
+            head: None,
+            closed: None,
+            taken: 0,
+            shut: false,
+            discards: false,
+            heard_at: 0,
+            waits_since: None,
+            stuck: false,
+        }
+    }
+
+    /// From now on it may end, for this reason and with this code.
+    pub fn may_end(&mut self, turn: u64, why: u32, code: Option<u16>) {
+        self.loose.get_or_insert(turn);
+        self.reasons |= why;
+        self.codes.extend(code);
+    }
+
+    /// Whether it may end with this code, by whom.
+    pub fn may_end_so(&self, code: u16, by: &str) -> bool {
+        let has = |why: u32| self.reasons & why != 0;
+        let told = self.codes.contains(&code);
+        match (code, by) {
+            (1006, "client") => has(reason::GONE),
+            (_, "client") => has(reason::CLOSE) && told,
+            (1006, "timeout") => has(reason::PING),
+            (1013, "timeout") => has(reason::SLOW),
+            (1013, "error") => has(reason::MEMORY | reason::WRONG),
+            // A control frame may be too big, too.
+            (1009, "error") => has(reason::WRONG),
+            (1011, "error") => has(reason::FAILED | reason::NO_START | reason::PROTOCOL),
+            (_, "error") => has(reason::WRONG) && told,
+            (1001, "server") if has(reason::STOP) => true,
+            (_, "server") => has(reason::ASKED) && told,
+            _ => false,
+        }
+    }
+
+    /// Whatever lets it end by now.
+    pub fn look_for_endings(&mut self, now: Time, turn: u64, browser: &Browser, rules: &Rules) {
+        if self.life == Life::New {
+            return;
+        }
+        let endings = &browser.endings;
+        if let Some((_, code)) = endings.close.filter(|_| self.reasons & reason::CLOSE == 0) {
+            self.may_end(turn, reason::CLOSE, Some(code));
+        }
+        if let Some((_, code)) = endings.wrong.filter(|_| self.reasons & reason::WRONG == 0) {
+            self.may_end(turn, reason::WRONG, Some(code));
+        }
+        if endings.gone {
+            self.may_end(turn, reason::GONE, None);
+        }
+        if browser.sent.iter().any(|m| m.charged) {
+            self.may_end(turn, reason::MEMORY, None);
+        }
+        // A turn takes some time.
+        let soon = now + 100 * MS;
+        if rules
+            .ping
+            .is_some_and(|ping| self.heard_at + 2 * ping <= soon)
+        {
+            self.may_end(turn, reason::PING, None);
+        }
+        if self
+            .waits_since
+            .is_some_and(|since| since + rules.slow <= soon)
+        {
+            self.may_end(turn, reason::SLOW, None);
+        }
+    }
+
+    /// What is for it waits for its 101.
+    pub fn holds_back(&self) -> bool {
+        self.head.is_none() && matches!(self.life, Life::Opening | Life::Accepted)
+    }
+
+    // ---- Bytes
+
+    /// The daemon has read so many of its bytes.
+    pub fn read(&mut self, count: usize, now: Time) {
+        if !self.shut {
+            self.taken += count as u64;
+        }
+        self.heard_at = now;
+    }
+
+    /// The daemon's write found no room.
+    pub fn stuck(&mut self, now: Time) {
+        self.stuck = true;
+        self.waits_since.get_or_insert(now);
+    }
+
+    /// The daemon has written this to it.
+    pub fn wrote(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.hearing.push(bytes);
+        while let Some(heard) = self.hearing.next()? {
+            match heard {
+                Heard::Head(status) => {
+                    let unsaid = matches!(self.life, Life::New | Life::Opening | Life::Refused);
+                    if status == 101 && unsaid {
+                        return Err(format!("a 101, and it is {:?}", self.life));
+                    }
+                    self.head = Some(status);
+                }
+                Heard::Data { binary, payload } => self.frames.push((binary, payload)),
+                Heard::Ping(_) | Heard::Pong(_) => {}
+                Heard::Close(code) => {
+                    self.closed = Some(code);
+                    if let Some(code) = code.filter(|code| !self.close_has_cause(*code)) {
+                        let names = reason::names(self.reasons);
+                        return Err(format!("a close with {code}, without a cause (of {names})"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a close frame of ours with this code has a cause. An answer repeats the peer's.
+    fn close_has_cause(&self, code: u16) -> bool {
+        ["client", "server", "timeout", "error"]
+            .iter()
+            .any(|by| self.may_end_so(code, by))
+    }
+
+    /// At a wait: whether its queue holds something that its socket does not take.
+    pub fn watched(&mut self, now: Time, writes: bool) {
+        if writes {
+            return self.stuck(now);
+        }
+        self.stuck = false;
+        if self.head.is_some() {
+            self.waits_since = None;
+        }
+    }
+
+    /// Bytes that must be in its queue, but for the last message: that one it may take though it
+    /// has no room for all of it.
+    pub fn waits(&self) -> usize {
+        let must = || self.expected.iter().filter(|e| e.must);
+        let size = |e: &Expected| e.payload.len() + QUEUE_SLOT;
+        let last = must().next_back().map_or(0, size);
+        // A part of the first may be written.
+        let first = self.expected.front().map_or(0, |e| e.payload.len());
+        must().map(size).sum::<usize>().saturating_sub(last + first)
+    }
+
+    /// A message that it should have been sent by now.
+    pub fn lost(&self, writes: bool) -> Option<String> {
+        let open = self.head == Some(101) && self.life == Life::Accepted;
+        if !open || writes || self.loose.is_some() {
+            return None;
+        }
+        let lost = self.expected.iter().find(|e| e.must)?;
+        Some(crate::trace::shown(&lost.payload))
+    }
+
+    /// A data frame is written to it. Ok(false): it was not meant to get it, as far as known.
+    pub fn gets(&mut self, binary: bool, payload: &[u8]) -> Result<bool, String> {
+        let is = |e: &Expected| e.binary == binary && *e.payload == *payload;
+        let Some(at) = self.expected.iter().position(is) else {
+            return Ok(false);
+        };
+        let order = self.expected[at].order.clone();
+        let earlier = |e: &Expected| e.order.before(&order);
+        let missed = self.expected.iter().take(at).find(|e| e.must && earlier(e));
+        if let Some(missed) = missed {
+            return Err(format!(
+                "it gets {}, and before it should have got {}",
+                crate::trace::shown(payload),
+                crate::trace::shown(&missed.payload)
+            ));
+        }
+        self.expected.remove(at);
+        let mut i = 0;
+        self.expected.retain(|e| {
+            i += 1;
+            i > at || !e.order.before(&order)
+        });
+        Ok(true)
+    }
+
+    /// The daemon closes its way to a browser that is there: it must have said so before.
+    pub fn left_alone(&self) -> Result<(), String> {
+        let slow = self.stuck || self.reasons & reason::SLOW != 0;
+        if self.life == Life::New || slow {
+            return Ok(());
+        }
+        match self.head {
+            None => Err("its connection is closed without an HTTP answer".to_owned()),
+            Some(101) if self.closed.is_none() && self.reasons & reason::PING == 0 => {
+                Err("its connection is closed without a close frame".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // ---- Events
+
+    /// The open program has spoken.
+    pub fn verdict(&mut self, accepts: bool, now: Time) {
+        self.heard_at = now;
+        self.life = if accepts {
+            Life::Accepted
+        } else {
+            Life::Refused
+        };
+        if !accepts {
+            self.expected.clear();
+        }
+    }
+
+    /// An event of it is started.
+    pub fn event(&mut self, process: &Process, browser: &Browser, now: Time) -> Result<(), String> {
+        if let Some(pid) = self.running.replace(process.pid) {
+            return Err(format!("two events at a time: {pid} still runs"));
+        }
+        self.events += 1;
+        match (process.kind, self.life) {
+            (Kind::Open, Life::New) => {
+                self.life = Life::Opening;
+                self.id = Some(process.id.clone());
+                self.waits_since = Some(now);
+            }
+            (Kind::Message, Life::Accepted) => {
+                let message = browser.sent.get(self.messages_run as usize);
+                self.messages_run += 1;
+                match message {
+                    Some(message) if message.end <= self.taken => {}
+                    Some(_) => return Err("an event for a message that is not read".to_owned()),
+                    None => return Err("an event for a message that was not sent".to_owned()),
+                }
+            }
+            (Kind::Close, Life::Accepted) => self.life = Life::Closing,
+            (kind, life) => return Err(format!("a {kind:?} event, and it is {life:?}")),
+        }
+        if self.id.as_deref() != Some(&process.id) {
+            return Err(format!("WS_ID {} is another's", process.id));
+        }
+        Ok(())
+    }
+
+    /// Messages that the daemon has read whole and that no event was run for.
+    pub fn unrun(&self, browser: &Browser) -> u64 {
+        let until = [browser.endings.close, browser.endings.wrong];
+        let until = until.into_iter().flatten().map(|(at, _)| at).min();
+        let until = until.unwrap_or(u64::MAX).min(self.taken);
+        let read = browser.sent.iter().filter(|m| m.end <= until).count() as u64;
+        read.saturating_sub(self.messages_run.into())
+    }
+
+    /// How many of those not run come before one that memory may be lacking for.
+    pub fn uncharged(&self, browser: &Browser) -> u64 {
+        let rest = browser.sent.iter().skip(self.messages_run as usize);
+        rest.take_while(|m| !m.charged).count() as u64
+    }
+
+    pub fn next_unrun<'a>(&self, browser: &'a Browser) -> Option<&'a Sent> {
+        browser.sent.get(self.messages_run as usize)
+    }
+}
