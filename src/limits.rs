@@ -113,7 +113,8 @@ pub const CONNECTION_CHARGE: usize = 6 * 1024;
 pub const MESSAGE_CHARGE: usize = 14 * size_of::<usize>();
 /// What each form of a message is charged: what it adds to the payload, and its allocations.
 pub const FORM_CHARGE: usize = 24 * size_of::<usize>();
-/// What a message takes in the history beside its payload: its target, two allocations.
+/// What a message takes in the history beside its payload and its target's name: its place, and
+/// three allocations.
 pub const HISTORY_ENTRY: usize = 128 + 16 * size_of::<usize>();
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.
