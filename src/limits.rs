@@ -32,6 +32,10 @@ pub const ROUTE: usize = 256;
 /// being told 503; with all of them taken, newcomers wait in the kernel's queue.
 pub const REFUSALS: usize = 8;
 
+/// Messages of one connection that wait, or come in, by POST at once, each with its descriptor: a
+/// browser makes some 6 requests at once to one host.
+pub const POSTS: usize = 8;
+
 /// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
 /// the FIFO, the locked run folder, the log, `/dev/null`, a pipe of our own, a file being
 /// written, and some spare.

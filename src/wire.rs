@@ -39,6 +39,14 @@ pub enum Wire<F> {
 }
 
 impl<F> Wire<F> {
+    /// All has come that is wanted: the way to the browser alone.
+    pub fn back(self) -> Wire<F> {
+        match self {
+            Wire::Pipes { to, style, .. } => Wire::Writer { to, style },
+            wire => wire,
+        }
+    }
+
     /// How an answer over it begins.
     pub fn style(&self) -> Style {
         match self {

@@ -11,6 +11,7 @@ use crate::memory::Charge;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::sys::Sys;
+use crate::target::Id;
 use crate::way::Way;
 use crate::wire::{Farewell, Wire};
 use core::time::Duration;
@@ -96,6 +97,17 @@ impl<F> Client<F> {
     // ---- Events
 
     /// Whether messages may come by POST.
+    /// Whether a request of this route may go on with it, as its key allows: whoever may not go
+    /// there by the web server's rules may not by another name either.
+    pub fn goes_by(&self, id: Id, route: Option<&str>) -> bool {
+        self.id == id && Some(self.request.route.as_str()) == route
+    }
+
+    /// Messages that have come by POST, and have not become events.
+    pub fn posts_waiting(&self) -> usize {
+        self.posts.len()
+    }
+
     pub fn takes_posts(&self) -> bool {
         let way = matches!(
             self.transport,

@@ -10,7 +10,7 @@ use crate::head::{self, Head};
 use crate::http::{Answer, Fields, Refusal, Style, field};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
-    HEAD_TIMEOUT, REFUSALS, SCRATCH,
+    HEAD_TIMEOUT, POSTS, REFUSALS, SCRATCH,
 };
 use crate::memory::Charge;
 use crate::reply::opcode_of;
@@ -37,7 +37,7 @@ pub fn gone() -> Refusal {
     Refusal::new(410, "gone", "410: no such connection (any more)")
 }
 
-fn no_memory() -> Refusal {
+pub fn no_memory() -> Refusal {
     Refusal::busy("memory", "503: --memory is used up")
 }
 
@@ -489,10 +489,16 @@ impl<S: Sys> Server<S> {
                 if self.stopping.is_some() {
                     return Err(stopping());
                 }
-                let client = self.clients.get(id.number);
-                let ours = client.filter(|client| client.id == *id && client.takes_posts());
-                if ours.is_none() || !self.shared.keys.fits(*id, key) {
-                    return Err(gone());
+                let route = arrival.route.as_deref();
+                let ours = |client: &&Client<_>| client.takes_posts() && client.goes_by(*id, route);
+                let client = self.clients.get(id.number).filter(ours);
+                let fits = self.shared.keys.fits(*id, key);
+                let client = client.filter(|_| fits).ok_or_else(gone)?;
+                let posts = self.posts.iter().flatten();
+                let unfinished = posts.filter(|post| post.belongs_to(*id)).count();
+                if client.posts_waiting() + unfinished >= POSTS {
+                    let text = format!("503: {POSTS} messages of this connection wait already");
+                    return Err(Refusal::busy("posts", text));
                 }
                 Purpose::Message(*id, wish.number)
             }

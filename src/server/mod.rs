@@ -68,6 +68,13 @@ pub struct Server<S: Sys> {
     upkeep: upkeep::Upkeep,
 }
 
+/// Whose message has not come in whole.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Late {
+    Client(u64),
+    Post(usize),
+}
+
 /// What a place in the poll set belongs to.
 #[derive(Clone, Copy)]
 enum Token {
@@ -332,14 +339,24 @@ impl<S: Sys> Server<S> {
     /// little now and then must not shut out all others. False: nobody is that late.
     fn give_way(&mut self) -> bool {
         let late = self.shared.now.saturating_sub(UNFINISHED);
-        let clients = self.clients.values_mut();
-        let unfinished = clients.filter_map(|client| client.unfinished().map(|at| (at, client)));
-        match unfinished.min_by_key(|(since, _)| *since) {
-            Some((since, client)) if since <= late => {
-                client.give_way(&mut self.shared);
+        let clients = self.clients.iter();
+        let clients =
+            clients.filter_map(|(n, client)| Some((client.unfinished()?, Late::Client(n))));
+        let posts = self.posts.iter().enumerate();
+        let posts = posts.filter_map(|(i, post)| Some((post.as_ref()?.since(), Late::Post(i))));
+        let first = clients.chain(posts).min();
+        match first.filter(|(since, _)| *since <= late) {
+            Some((_, Late::Client(number))) => {
+                if let Some(client) = self.clients.get_mut(number) {
+                    client.give_way(&mut self.shared);
+                }
                 true
             }
-            _ => false,
+            Some((_, Late::Post(i))) => {
+                self.refuse_post(i, &admit::no_memory());
+                true
+            }
+            None => false,
         }
     }
 
