@@ -53,6 +53,15 @@ pub fn field(name: &str, value: impl AsRef<[u8]>) -> (String, Vec<u8>) {
     (name.to_owned(), value.as_ref().to_vec())
 }
 
+/// Adds fields of names that are not there.
+pub fn add_missing(fields: &mut Fields, more: &Fields) {
+    for (name, value) in more {
+        if !fields.iter().any(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            fields.push((name.clone(), value.clone()));
+        }
+    }
+}
+
 /// An answer that refuses a connection, and the cause it is counted under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -5,7 +5,7 @@ use super::transport::Transport;
 use super::{Client, Link, Posted, Pulse, Task, Work};
 use crate::close::{By, Ending};
 use crate::event::{Event, Facts, Kind, environment};
-use crate::http::Answer;
+use crate::http::{self, Answer};
 use crate::limits::CLOSE_TIMEOUT;
 use crate::memory::Charge;
 use crate::reply::Reply;
@@ -65,7 +65,7 @@ impl<F> Client<F> {
     }
 
     /// An HTTP answer instead of the 101.
-    pub fn refuse<S>(&mut self, answer: &Answer, charge: Option<Charge>, shared: &mut Shared<S>) {
+    pub fn refuse<S>(&mut self, answer: Answer, charge: Option<Charge>, shared: &mut Shared<S>) {
         self.drop_all(shared);
         self.push_answer(answer, charge);
         self.work = Work::Over;
@@ -74,7 +74,7 @@ impl<F> Client<F> {
 
     /// The open program accepted, and asked for what can't be: an HTTP answer, and a close
     /// event with 1011.
-    pub fn accept_and_fail<S>(&mut self, answer: &Answer, shared: &mut Shared<S>) {
+    pub fn accept_and_fail<S>(&mut self, answer: Answer, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
         self.end(Ending {
             code: 1011,
@@ -87,7 +87,8 @@ impl<F> Client<F> {
         self.part(shared.now + CLOSE_TIMEOUT, shared);
     }
 
-    fn push_answer(&mut self, answer: &Answer, charge: Option<Charge>) {
+    fn push_answer(&mut self, mut answer: Answer, charge: Option<Charge>) {
+        http::add_missing(&mut answer.fields, &self.request.fields);
         if let Some(wire) = &self.wire {
             self.queue
                 .push_answer(answer.to_bytes(wire.style()), charge);
@@ -96,7 +97,6 @@ impl<F> Client<F> {
 
     // ---- Events
 
-    /// Whether messages may come by POST.
     /// Whether a request of this route may go on with it, as its key allows: whoever may not go
     /// there by the web server's rules may not by another name either.
     pub fn goes_by(&self, id: Id, route: Option<&str>) -> bool {
@@ -108,6 +108,7 @@ impl<F> Client<F> {
         self.posts.len()
     }
 
+    /// Whether messages may come by POST.
     pub fn takes_posts(&self) -> bool {
         let way = matches!(
             self.transport,

@@ -187,11 +187,11 @@ impl<F> Client<F> {
     /// What every answer says: who it is, and where in the history.
     fn answer_fields<S>(&mut self, shared: &Shared<S>) -> Fields {
         let (id, key) = (self.id, shared.keys.of(self.id));
-        let mut fields = self.request.fields.clone();
         let Transport::Poll(chain) = &mut self.transport else {
-            return fields;
+            return Fields::new();
         };
-        fields.append(&mut chain.fields);
+        let mut fields = core::mem::take(&mut chain.fields);
+        http::add_missing(&mut fields, &self.request.fields);
         if chain.unnamed && chain.first && !chain.once {
             let path = &self.request.url;
             let cookie = format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict");

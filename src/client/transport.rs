@@ -138,8 +138,8 @@ impl<F> Client<F> {
                     // nginx would keep the events back.
                     field("X-Accel-Buffering", "no"),
                 ];
-                all.extend(self.request.fields.iter().cloned());
                 all.extend(fields);
+                http::add_missing(&mut all, &self.request.fields);
                 let mut head = http::head(style, (200, http::reason(200)), &all, None);
                 let (id, key) = (self.id, shared.keys.of(self.id));
                 let data = format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}");

@@ -412,7 +412,7 @@ impl<S: Sys> Server<S> {
         for client in self.clients.values_mut() {
             if client.unstarted() {
                 self.shared.counters.refused(refusal.cause);
-                client.refuse(&refusal.answer(), None, &mut self.shared);
+                client.refuse(refusal.answer(), None, &mut self.shared);
             } else {
                 client.close(
                     &Close::new(1001, "going away"),

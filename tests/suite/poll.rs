@@ -1,6 +1,10 @@
 //! Long polls.
 
 use crate::harness::{Answer, Daemon, Poller, read_answer};
+use crate::limits::least_memory;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 const POLL: &str = "/act?via=poll";
 
@@ -203,4 +207,35 @@ fn shutdown_answers_those_who_wait() {
         (410, Some("1001 going away"))
     );
     assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_refusal_is_for_its_page_as_any_answer_is() {
+    let mut daemon = Daemon::with("--origin http://friend.test");
+    for open in ["out Status: 403\\n\\nnot you", "exit 3"] {
+        let url = format!("{POLL}&open={open}");
+        let answer = read_answer(&mut daemon.get(&url, &[("HTTP_ORIGIN", "http://friend.test")]));
+        assert!([403, 502].contains(&answer.status));
+        for (name, value) in [
+            ("access-control-allow-origin", "http://friend.test"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(answer.field(name), Some(value), "{answer:?}");
+        }
+    }
+    daemon.expect("open event failed");
+}
+
+#[test]
+fn a_program_that_says_who_may_read_it_is_not_contradicted() {
+    let daemon = Daemon::with("--origin http://friend.test");
+    let open = "head access-control-allow-origin: *\\nCache-Control: no-cache";
+    let url = format!("{POLL}&wait=0&open={open}");
+    let answer = read_answer(&mut daemon.get(&url, &[("HTTP_ORIGIN", "http://friend.test")]));
+    for name in ["access-control-allow-origin", "cache-control"] {
+        let values = answer.fields.iter().filter(|(n, _)| n == name);
+        assert_eq!(values.count(), 1, "{answer:?}");
+    }
+    assert_eq!(answer.field("cache-control"), Some("no-cache"));
 }
