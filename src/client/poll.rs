@@ -194,7 +194,12 @@ impl<F> Client<F> {
         http::add_missing(&mut fields, &self.request.fields);
         if chain.unnamed && chain.first && !chain.once {
             let path = &self.request.url;
-            let cookie = format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict");
+            let secure = match self.request.variables.text("HTTPS") {
+                "" | "off" => "",
+                _ => "; Secure",
+            };
+            let cookie =
+                format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict{secure}");
             fields.push(field("Set-Cookie", cookie));
         }
         chain.first = false;

@@ -239,3 +239,11 @@ fn a_program_that_says_who_may_read_it_is_not_contradicted() {
     }
     assert_eq!(answer.field("cache-control"), Some("no-cache"));
 }
+
+#[test]
+fn over_tls_its_cookie_is_for_tls_alone() {
+    let daemon = Daemon::start();
+    let answer = read_answer(&mut daemon.get("/act?wait=0", &[("HTTPS", "on")]));
+    let set = answer.field("set-cookie").expect("a cookie");
+    assert!(set.ends_with("; SameSite=Strict; Secure"), "{set}");
+}
