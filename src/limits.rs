@@ -91,6 +91,9 @@ pub const UNCOUNTED_MEMORY: usize = 128 * 1024;
 
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An HTTP answer that is taken bit by bit: 64 KB over a line of 1 KB a second. It ends after
+/// [`CLOSE_TIMEOUT`] in which nothing is taken, or where others wait for its memory.
+pub const ANSWER: Duration = Duration::from_secs(60);
 /// A client closed with 1013 has this long to read the close before a reset.
 pub const SLOW_CLOSE: Duration = Duration::from_secs(2);
 /// An end that soon after the 101, with nothing heard before, over pipes: the web server

@@ -143,8 +143,8 @@ impl<F> Client<F> {
         shared: &mut Shared<S>,
     ) {
         if let Some(asker) = self.asker.take() {
-            answer.fields.extend(self.request.fields.iter().cloned());
-            let farewell = Farewell::answer(asker, &answer, charge, shared.now);
+            http::add_missing(&mut answer.fields, &self.request.fields);
+            let farewell = Farewell::whole(asker, &answer, charge, shared.now);
             self.partings.push(farewell);
         }
     }

@@ -5,10 +5,9 @@ use super::timing::Slowness;
 use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
+use crate::element::Element;
 use crate::http::{self, Answer, Fields, field};
-use crate::json::Text;
 use crate::limits::CLOSE_TIMEOUT;
-use crate::memory::Charge;
 use crate::outbox::Opcode;
 use crate::queue::Queue;
 use crate::shared::Shared;
@@ -16,9 +15,6 @@ use crate::sys::Sys;
 use crate::variables::Variables;
 use crate::way::{self, COOKIE, Poll};
 use crate::wire::{Farewell, Wire};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use core::fmt::Write as _;
 use core::time::Duration;
 use log::{debug, info};
 
@@ -118,36 +114,23 @@ impl<F> Client<F> {
         if self.wire.is_none() || !matches!(self.link, Link::Open) {
             return;
         }
-        if chain.batch {
-            if let Some((body, charge)) = batch(&mut self.queue, shared) {
-                let mut fields = self.answer_fields(shared);
-                fields.push(field("Content-Type", "application/json"));
-                let status = (200, http::reason(200).to_owned());
-                let answer = Answer {
-                    status,
-                    fields,
-                    body: body.into_bytes(),
-                };
-                return self.answer(
-                    |wire, now| Farewell::answer(wire, &answer, charge, now),
-                    shared,
-                );
-            }
-        } else if let Some((frame, slot)) = self.queue.take_message() {
+        if chain.batch && self.queue.first_message().is_some() {
+            return self.answer_batch(shared);
+        }
+        if let Some((frame, slot)) = self.queue.take_message() {
             let mut fields = self.answer_fields(shared);
             fields.push(match frame.opcode {
                 Opcode::Text => field("Content-Type", "text/plain; charset=utf-8"),
                 Opcode::Binary => field("Content-Type", "application/octet-stream"),
             });
-            let bound = shared.config.queue;
             return self.answer(
                 |wire, now| {
                     let status = (200, http::reason(200));
                     let head = http::head(wire.style(), status, &fields, Some(frame.len()));
-                    let mut queue = Queue::new(bound);
+                    let mut queue = Queue::new(0);
                     queue.push_answer(head, None);
                     queue.push(frame, slot);
-                    Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+                    Farewell::answer(wire, queue, now)
                 },
                 shared,
             );
@@ -164,7 +147,7 @@ impl<F> Client<F> {
     fn answer_nothing<S>(&mut self, shared: &mut Shared<S>) {
         let answer = Answer::empty(204, self.answer_fields(shared));
         self.answer(
-            |wire, now| Farewell::answer(wire, &answer, None, now),
+            |wire, now| Farewell::whole(wire, &answer, None, now),
             shared,
         );
     }
@@ -172,6 +155,29 @@ impl<F> Client<F> {
     /// The poll that waits is told how the connection ended.
     pub(super) fn answer_close(&mut self, close: &Close) {
         // What waits before it has no place in one answer. (It is dropped, and counted, by whoever
+    /// All that wait, as one JSON array.
+    fn answer_batch<S>(&mut self, shared: &mut Shared<S>) {
+        let mut elements = Vec::new();
+        while let Some((frame, slot)) = self.queue.take_message() {
+            let element = Element::new(frame, elements.is_empty());
+            elements.push((Box::new(element), slot));
+        }
+        let len = elements.iter().map(|(element, _)| element.len());
+        let len = len.sum::<usize>() + 1;
+        let mut fields = self.answer_fields(shared);
+        fields.push(field("Content-Type", "application/json"));
+        self.answer(
+            |wire, now| {
+                let status = (200, http::reason(200));
+                let head = http::head(wire.style(), status, &fields, Some(len));
+                let mut queue = Queue::new(0);
+                queue.push_array(head, elements, "]");
+                Farewell::answer(wire, queue, now)
+            },
+            shared,
+        );
+    }
+
         // closes.)
         let mut fields = self.request.fields.clone();
         let value = format!("{} {}", close.code, close.reason);
@@ -263,37 +269,4 @@ impl<F> Client<F> {
         info!("{}: no poll has come", self.id);
         self.vanish(By::Timeout, shared);
     }
-}
-
-/// Takes messages out of a queue, as one JSON array: text as a string, binary as an object of
-/// its base64. None: there are none, or there is no memory.
-fn batch<S>(queue: &mut Queue, shared: &Shared<S>) -> Option<(String, Option<Charge>)> {
-    let mut body = String::new();
-    let mut charge: Option<Charge> = None;
-    while let Some(frame) = queue.first_message() {
-        // A control character is the largest: \u0000.
-        let Some(more) = shared.memory.outbound(6 * frame.len() + 16) else {
-            break;
-        };
-        match &mut charge {
-            Some(charge) => charge.absorb(more),
-            None => charge = Some(more),
-        }
-        body.push(if body.is_empty() { '[' } else { ',' });
-        // Infallible on a String; text is UTF-8.
-        let _ = match frame.opcode {
-            Opcode::Text => {
-                let text = core::str::from_utf8(frame.payload()).unwrap_or_default();
-                write!(body, "{}", Text(text))
-            }
-            Opcode::Binary => write!(
-                body,
-                "{{\"binary\":\"{}\"}}",
-                STANDARD.encode(frame.payload())
-            ),
-        };
-        queue.take_message();
-    }
-    body.push(']');
-    charge.map(|charge| (body, Some(charge)))
 }

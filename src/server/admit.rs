@@ -517,7 +517,7 @@ impl<S: Sys> Server<S> {
         fields.push(field("Access-Control-Allow-Headers", "Content-Type"));
         fields.push(field("Access-Control-Max-Age", "600"));
         let answer = Answer::empty(204, fields);
-        let farewell = Farewell::answer(wire, &answer, None, self.shared.now);
+        let farewell = Farewell::whole(wire, &answer, None, self.shared.now);
         self.farewells.push(farewell);
     }
 
@@ -595,7 +595,7 @@ impl<S: Sys> Server<S> {
         }
         let mut answer = refusal.answer();
         answer.fields.extend(fields);
-        let farewell = Farewell::answer(wire, &answer, None, shared.now);
+        let farewell = Farewell::whole(wire, &answer, None, shared.now);
         self.farewells.push(farewell);
     }
 }

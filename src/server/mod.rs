@@ -184,6 +184,9 @@ impl<S: Sys> Server<S> {
             watched.len() - 1
         };
         let admitting = self.admitting();
+        if !admitting {
+            self.farewells.iter_mut().for_each(Farewell::hurry);
+        }
         let sys = &mut self.shared.sys;
         if let Some(fifo) = self.outbox.wants_reading() {
             sys.watch(fifo, token(Token::Outbox), Interest::Read);

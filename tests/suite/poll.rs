@@ -241,9 +241,70 @@ fn a_program_that_says_who_may_read_it_is_not_contradicted() {
 }
 
 #[test]
+fn an_array_takes_no_more_memory_than_there_is() {
+    let daemon = Daemon::with(&least_memory(
+        "--jobs 1 --max-message 1000 --max-reply 200000 --queue 1000000",
+    ));
+    let mut page = Poller::new("/act?via=poll&batch=1&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    let mut sender = daemon.connect("/act");
+    sender.send("head WS-To: @a;flood 190000");
+    let answer = page.poll(&daemon, "");
+    let texts: Vec<String> = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((texts.len(), texts[0].len()), (1, 190_000));
+}
+
+#[test]
+fn a_long_answer_may_take_its_time() {
+    let daemon = Daemon::with("--max-reply 3000000");
+    let mut waiting = daemon.get_by_pipe("/act?via=poll&open=head WS-Join: @a", &[]);
+    let mut sender = daemon.connect("/act");
+    daemon.status_until("/connections/0/rooms/0", "a");
+    sender.send("head WS-To: @a;flood 2000000");
+    let (mut piece, mut total) = (vec![0; 32 * 1024], 0);
+    loop {
+        match waiting.read(&mut piece).expect("read") {
+            0 => break,
+            count => total += count,
+        }
+        // As a slow line would: it takes longer than any one step may.
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    assert!(total > 2_000_000, "{total}");
+}
+
+#[test]
 fn over_tls_its_cookie_is_for_tls_alone() {
     let daemon = Daemon::start();
     let answer = read_answer(&mut daemon.get("/act?wait=0", &[("HTTPS", "on")]));
     let set = answer.field("set-cookie").expect("a cookie");
     assert!(set.ends_with("; SameSite=Strict; Secure"), "{set}");
+}
+
+#[test]
+fn nobody_takes_his_time_where_others_wait() {
+    let daemon = Daemon::with("--max-connections 1 --max-reply 400000 --memory 100000000");
+    let url = "/act?via=poll&open=out Status: 403\\n\\n;flood 400000";
+    // So many that they have all descriptors.
+    let mut slow = Vec::new();
+    for i in 1..=17 {
+        slow.push(daemon.get_by_pipe(url, &[]));
+        daemon.status_until("/refusals/program", i);
+    }
+    let connected = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut piece = vec![0; 4096];
+            while !connected.load(Relaxed) {
+                for answer in &mut slow {
+                    let _ = answer.read(&mut piece).expect("read");
+                }
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let begun = Instant::now();
+        daemon.connect("/act").works();
+        connected.store(true, Relaxed);
+        assert!(begun.elapsed() < Duration::from_secs(40));
+    });
 }
