@@ -169,10 +169,11 @@ impl<F> Client<F> {
 
     /// More of its messages may come.
     fn readable_still(&self) -> bool {
-        matches!(
-            self.link,
-            Link::Open | Link::Draining { .. } | Link::Emptying
-        )
+        match self.link {
+            Link::Open | Link::Draining { .. } | Link::Emptying => true,
+            Link::Telling { .. } => !self.posts.is_empty(),
+            Link::Opening | Link::Delayed { .. } | Link::Closing { .. } | Link::Gone => false,
+        }
     }
 
     /// Its place among those who wait for a job slot.

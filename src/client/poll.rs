@@ -62,9 +62,16 @@ fn waits<S>(wish: &Poll, shared: &Shared<S>) -> Duration {
 }
 
 impl<F> Client<F> {
-    /// Whether a poll can go on with it.
+    /// Whether polls go on with it.
     pub fn polled(&self) -> bool {
         matches!(self.transport, Transport::Poll(_)) && matches!(self.link, Link::Open)
+    }
+
+    /// Whether a poll finds it: that it has ended is told to the next. A page that knows nothing
+    /// of that gets what was sent before, and then another connection.
+    pub fn takes_polls(&self, unnamed: bool) -> bool {
+        let tells = matches!(self.link, Link::Telling { .. });
+        self.polled() || tells && !(unnamed && self.queue.is_empty())
     }
 
     /// Whether one of its polls waits.
@@ -111,7 +118,8 @@ impl<F> Client<F> {
         let Transport::Poll(chain) = &mut self.transport else {
             return;
         };
-        if self.wire.is_none() || !matches!(self.link, Link::Open) {
+        let told = matches!(self.link, Link::Open | Link::Telling { .. });
+        if self.wire.is_none() || !told {
             return;
         }
         if chain.batch && self.queue.first_message().is_some() {
@@ -135,6 +143,10 @@ impl<F> Client<F> {
                 shared,
             );
         }
+        if let (Link::Telling { .. }, Some(ending)) = (&self.link, &self.ending) {
+            self.answer_close(&Close::new(ending.code, &ending.reason));
+            return self.part(shared.now + CLOSE_TIMEOUT, shared);
+        }
         let Transport::Poll(chain) = &self.transport else {
             return;
         };
@@ -143,18 +155,6 @@ impl<F> Client<F> {
         }
     }
 
-    /// 204: nothing has come, ask again.
-    fn answer_nothing<S>(&mut self, shared: &mut Shared<S>) {
-        let answer = Answer::empty(204, self.answer_fields(shared));
-        self.answer(
-            |wire, now| Farewell::whole(wire, &answer, None, now),
-            shared,
-        );
-    }
-
-    /// The poll that waits is told how the connection ended.
-    pub(super) fn answer_close(&mut self, close: &Close) {
-        // What waits before it has no place in one answer. (It is dropped, and counted, by whoever
     /// All that wait, as one JSON array.
     fn answer_batch<S>(&mut self, shared: &mut Shared<S>) {
         let mut elements = Vec::new();
@@ -178,13 +178,21 @@ impl<F> Client<F> {
         );
     }
 
-        // closes.)
+    /// 204: nothing has come, ask again.
+    fn answer_nothing<S>(&mut self, shared: &mut Shared<S>) {
+        let answer = Answer::empty(204, self.answer_fields(shared));
+        self.answer(
+            |wire, now| Farewell::whole(wire, &answer, None, now),
+            shared,
+        );
+    }
+
+    /// The poll that waits is told how the connection ended.
+    pub(super) fn answer_close(&mut self, close: &Close) {
         let mut fields = self.request.fields.clone();
         let value = format!("{} {}", close.code, close.reason);
-        fields.push(field(
-            "WS-Close",
-            value.trim_end().replace(['\r', '\n'], " "),
-        ));
+        let value = value.trim_end().replace(char::is_control, " ");
+        fields.push(field("WS-Close", value));
         let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
         let answer = Answer::empty(410, fields);
         self.queue.push_answer(answer.to_bytes(style), None);
@@ -249,6 +257,13 @@ impl<F> Client<F> {
 
     /// The browser has gone from the poll that waits; it may come again.
     pub(super) fn hang_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+    /// No poll will come any more.
+    pub fn tell_nobody<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if matches!(self.link, Link::Telling { .. }) {
+            self.vanish(By::Client, shared);
+        }
+    }
+
         if let Some(wire) = self.wire.take() {
             wire.end(&shared.sys, false);
         }

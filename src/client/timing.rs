@@ -58,7 +58,9 @@ impl<F> Client<F> {
     pub fn deadline(&self, config: &Config) -> Option<Duration> {
         let link = match self.link {
             Link::Open if self.polled() => self.poll_until(),
-            Link::Delayed { until } | Link::Closing { until } => Some(until),
+            Link::Delayed { until } | Link::Closing { until } | Link::Telling { until } => {
+                Some(until)
+            }
             Link::Draining { until } => Some(until).filter(|_| self.reads()),
             Link::Open => self.ping_at(config),
             Link::Opening | Link::Emptying | Link::Gone => None,
@@ -102,6 +104,10 @@ impl<F> Client<F> {
         }
         match (&self.link, &self.pulse) {
             (Link::Delayed { .. }, _) => self.open_when_due(shared),
+            (Link::Telling { until }, _) if *until <= shared.now => {
+                debug!("{}: no poll to tell it the close", self.id);
+                self.vanish(By::Client, shared);
+            }
             (Link::Closing { until }, _) if *until <= shared.now => {
                 debug!("{}: no answer to the close", self.id);
                 self.vanish(By::Client, shared);

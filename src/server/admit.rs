@@ -432,7 +432,7 @@ impl<S: Sys> Server<S> {
         if let Some((id, key)) = &wish.chain {
             let route = arrival.route.as_deref();
             let ours = |client: &&mut Client<_>| {
-                client.polled() && client.id == *id && Some(client.request.route.as_str()) == route
+                client.takes_polls(wish.unnamed) && client.goes_by(*id, route)
             };
             let fits = self.shared.keys.fits(*id, key);
             let client = self.clients.get_mut(id.number).filter(|_| fits);

@@ -423,6 +423,7 @@ impl<S: Sys> Server<S> {
                     &mut self.shared,
                 );
             }
+                client.tell_nobody(&mut self.shared);
         }
         for job in &mut self.jobs {
             job.hurry(end.saturating_sub(KILL_GRACE));

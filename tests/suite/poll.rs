@@ -210,6 +210,51 @@ fn shutdown_answers_those_who_wait() {
 }
 
 #[test]
+fn what_was_sent_before_a_close_comes_before_it() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.outbox(format!(
+        "text {0} 1\ntext {0} 2\nclose {0} 4000 so long",
+        page.id
+    ));
+    assert_eq!(read_answer(&mut waiting).body, "1");
+    // It is closed already, whatever it still gets.
+    daemon.event(&format!("close {} 0 4000 server so long", page.id));
+    assert_eq!(page.poll(&daemon, "").body, "2");
+    let end = page.poll(&daemon, "");
+    assert_eq!(
+        (end.status, end.field("ws-close")),
+        (410, Some("4000 so long"))
+    );
+    let gone = page.poll(&daemon, "");
+    assert_eq!((gone.status, gone.field("ws-close")), (410, None));
+    daemon.until_empty();
+}
+
+#[test]
+fn a_close_between_two_polls_is_told_to_the_next() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    daemon.outbox(format!("close {} 4001 enough", page.id));
+    daemon.event(&format!("close {} 0 4001 server enough", page.id));
+    let end = page.poll(&daemon, "");
+    assert_eq!(
+        (end.status, end.field("ws-close")),
+        (410, Some("4001 enough"))
+    );
+    // Whoever does not come is not waited for for ever.
+    let mut lost = Poller::new(POLL);
+    lost.poll(&daemon, "&wait=0");
+    daemon.outbox(format!("text {0} never read\nclose {0}", lost.id));
+    daemon.until_gone(&lost.id);
+    daemon.status_until("/messages/dropped", 1);
+}
+
+#[test]
 fn a_refusal_is_for_its_page_as_any_answer_is() {
     let mut daemon = Daemon::with("--origin http://friend.test");
     for open in ["out Status: 403\\n\\nnot you", "exit 3"] {
