@@ -199,6 +199,14 @@ impl Queue {
         }
     }
 
+    /// The mark of the first message that has one.
+    pub fn first_mark(&self) -> Option<Mark> {
+        self.items.iter().find_map(|item| match item {
+            Item::Data { frame, .. } => frame.mark,
+            _ => None,
+        })
+    }
+
     /// The next bytes to write: a large item's own, several small ones gathered in
     /// `scratch`, so that a burst of small frames is one system call and one segment.
     pub fn next<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {

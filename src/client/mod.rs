@@ -504,6 +504,8 @@ impl<F> Client<F> {
             code: close.code,
             reason: close.reason.clone(),
             by,
+        // Messages that were sent before are still its own.
+        self.catch_up_to_end(shared);
         });
         match self.link {
             Link::Open => self.begin_closing(shared),
@@ -557,8 +559,9 @@ impl<F> Client<F> {
         true
     }
 
-    /// Leaves a room.
-    pub fn leave(&mut self, room: &str) {
+    /// Leaves a room. What was sent there before is still its own, if it can take it now.
+    pub fn leave<S>(&mut self, room: &str, shared: &mut Shared<S>) {
+        self.catch_up(shared);
         self.rooms.retain(|r| r != room);
     }
 

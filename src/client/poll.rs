@@ -219,7 +219,9 @@ impl<F> Client<F> {
         chain.first = false;
         fields.push(field("WS-Id", id.to_string()));
         fields.push(field("WS-Key", key));
-        if let Some(mark) = self.past.mark(&shared.history) {
+        let waits = self.queue.first_mark().map(|mark| mark.number - 1);
+        let place = waits.map(|number| shared.history.mark(number));
+        if let Some(mark) = place.or_else(|| self.past.mark(&shared.history)) {
             fields.push(field("WS-Since", mark.to_string()));
         }
         if core::mem::take(&mut chain.gap) {
@@ -255,8 +257,6 @@ impl<F> Client<F> {
         }
     }
 
-    /// The browser has gone from the poll that waits; it may come again.
-    pub(super) fn hang_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
     /// No poll will come any more.
     pub fn tell_nobody<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         if matches!(self.link, Link::Telling { .. }) {
@@ -264,6 +264,8 @@ impl<F> Client<F> {
         }
     }
 
+    /// The browser has gone from the poll that waits; it may come again.
+    pub(super) fn hang_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         if let Some(wire) = self.wire.take() {
             wire.end(&shared.sys, false);
         }

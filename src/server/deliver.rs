@@ -203,7 +203,7 @@ impl<S: Sys> Server<S> {
             Command::Leave(target, room) => {
                 for number in self.meant(&target) {
                     if let Some(client) = self.clients.get_mut(number) {
-                        client.leave(&room);
+                        client.leave(&room, &mut self.shared);
                     }
                 }
                 Ok(true)

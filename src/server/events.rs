@@ -343,7 +343,7 @@ impl<S: Sys> Server<S> {
             client.answer_post(Answer::empty(204, Vec::new()), None, &mut self.shared);
         }
         for room in &rest.leave {
-            client.leave(room);
+            client.leave(room, &mut self.shared);
         }
         if let Some((close, by)) = rest.close {
             client.close(&close, by, &mut self.shared);

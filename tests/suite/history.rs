@@ -198,3 +198,28 @@ fn numbers_go_on_whoever_is_there() {
         ("1".to_owned(), "2".to_owned())
     );
 }
+
+#[test]
+fn what_came_before_it_left_or_was_closed_comes_too() {
+    let daemon = Daemon::with(KEPT);
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    let post = format!("/act?id={}&key={}", page.id, page.key);
+    daemon.post(&post, "head WS-To: @a\\nWS-Leave: @a;out bye");
+    let answer = read_answer(&mut waiting);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "bye"));
+    page.note(&answer);
+    daemon.outbox(format!("join {} @a", page.id));
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/rooms/0", "a");
+    daemon.outbox("text @a last\nleave @a @a");
+    let answer = read_answer(&mut waiting);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "last"));
+    page.note(&answer);
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.outbox("text /act closing\nclose /act 4000");
+    assert_eq!(read_answer(&mut waiting).body, "closing");
+    assert_eq!(page.poll(&daemon, "").field("ws-close"), Some("4000"));
+}
