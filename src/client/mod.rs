@@ -300,6 +300,10 @@ impl<F> Client<F> {
                 Ok(count) => {
                     shared.counters.bytes_out += count as u64;
                     self.queue.wrote(count);
+                    if matches!(self.transport, Transport::Events { .. }) {
+                        // It has no other way to show that it lives.
+                        self.pulse = Pulse::Heard(shared.now);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.stuck = true;
@@ -500,12 +504,12 @@ impl<F> Client<F> {
         if self.ending.is_some() || matches!(self.link, Link::Draining { .. }) {
             return;
         }
+        // Messages that were sent before are still its own.
+        self.catch_up_to_end(shared);
         self.end(Ending {
             code: close.code,
             reason: close.reason.clone(),
             by,
-        // Messages that were sent before are still its own.
-        self.catch_up_to_end(shared);
         });
         match self.link {
             Link::Open => self.begin_closing(shared),

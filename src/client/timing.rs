@@ -10,7 +10,7 @@ use crate::sys::Sys;
 use core::time::Duration;
 use log::{debug, info, warn};
 
-/// Signs of life, while the socket is read.
+/// Signs of life, while the socket is read: what is read, and what an event stream takes.
 pub(super) enum Pulse {
     /// Connected then, and never heard of.
     Silent(Duration),
@@ -81,10 +81,6 @@ impl<F> Client<F> {
         }
     }
 
-    fn takes_pings(&self) -> bool {
-        matches!(self.transport, Transport::Events { .. })
-    }
-
     fn slow_at(&self, config: &Config) -> Option<Duration> {
         let left = config.slow_timeout.saturating_sub(self.slowness.spent);
         self.slowness.since.map(|since| since + left)
@@ -104,24 +100,19 @@ impl<F> Client<F> {
         }
         match (&self.link, &self.pulse) {
             (Link::Delayed { .. }, _) => self.open_when_due(shared),
-            (Link::Telling { until }, _) if *until <= shared.now => {
-                debug!("{}: no poll to tell it the close", self.id);
-                self.vanish(By::Client, shared);
-            }
             (Link::Closing { until }, _) if *until <= shared.now => {
                 debug!("{}: no answer to the close", self.id);
+                self.vanish(By::Client, shared);
+            }
+            (Link::Telling { until }, _) if *until <= shared.now => {
+                debug!("{}: no poll to tell it the close", self.id);
                 self.vanish(By::Client, shared);
             }
             (Link::Draining { until }, _) if *until <= shared.now && self.reads() => {
                 self.vanish(By::Client, shared);
             }
             (Link::Open, pulse) if due(self.ping_at(&shared.config)) => {
-                let answered = match pulse {
-                    Pulse::Silent(_) | Pulse::Heard(_) => true,
-                    // An event stream answers by taking it.
-                    Pulse::Pinged(_) => self.takes_pings() && self.queue.is_empty(),
-                };
-                if !answered {
+                if matches!(pulse, Pulse::Pinged(_)) {
                     info!("{}: no answer to a ping", self.id);
                     return self.vanish(By::Timeout, shared);
                 }

@@ -292,10 +292,11 @@ impl<S: Sys> Server<S> {
         let mut settled = false;
         loop {
             self.clients.values_mut().for_each(Client::unblock);
-            let past = self.catch_up();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
-            if !past && !outbox && !answers {
+            // Last: it leaves no room in a queue, and others may be waiting for that.
+            let past = self.catch_up();
+            if !outbox && !answers && !past {
                 break;
             }
             settled = true;
@@ -422,8 +423,8 @@ impl<S: Sys> Server<S> {
                     By::Server,
                     &mut self.shared,
                 );
-            }
                 client.tell_nobody(&mut self.shared);
+            }
         }
         for job in &mut self.jobs {
             job.hurry(end.saturating_sub(KILL_GRACE));

@@ -223,3 +223,33 @@ fn what_came_before_it_left_or_was_closed_comes_too() {
     assert_eq!(read_answer(&mut waiting).body, "closing");
     assert_eq!(page.poll(&daemon, "").field("ws-close"), Some("4000"));
 }
+
+#[test]
+fn who_reads_what_it_missed_is_sent_to_meanwhile() {
+    let args = "--history 2000000 --queue 2000 --slow-timeout 2 --ping 1";
+    let mut daemon = Daemon::with(args);
+    let text = "x".repeat(1000);
+    for begin in (0..1000).step_by(50) {
+        let lines: Vec<_> = (begin..begin + 50)
+            .map(|i| format!("text /act {i} {text}"))
+            .collect();
+        daemon.outbox(lines.join("\n"));
+    }
+    daemon.status_until("/history/next", 1001);
+    let url = format!("/act?via=sse&since={}-0", boot(&daemon));
+    let mut events = Events::open(daemon.get_by_pipe(&url, &[]));
+    daemon.outbox(format!("text {} you", events.id));
+    let mut told = None;
+    for i in 0..1000 {
+        let mut event = events.text();
+        if event == "you" {
+            told = Some(i);
+            event = events.text();
+        }
+        assert_eq!(event, format!("{i} {text}"));
+        // Slower than --slow-timeout and --ping: but it reads.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(told.is_some_and(|i| i < 900), "{told:?}");
+    daemon.quiet();
+}
