@@ -22,7 +22,10 @@ impl Element {
     pub fn new(frame: Rc<Frame>, first: bool) -> Element {
         let mut len = 1;
         match frame.opcode {
-            Opcode::Text => json::pieces(text(&frame), |piece| len += piece.len()),
+            Opcode::Text => json::pieces(text(&frame), |piece| {
+                len += piece.len();
+                true
+            }),
             Opcode::Binary => {
                 len += BINARY.concat().len() + base64_len(frame.payload().len());
             }
@@ -49,7 +52,10 @@ impl Element {
         let mut copy = Copy::new(from, to);
         copy.part(self.before);
         match self.frame.opcode {
-            Opcode::Text => json::pieces(text(&self.frame), |piece| copy.part(piece.as_bytes())),
+            Opcode::Text => json::pieces(text(&self.frame), |piece| {
+                copy.part(piece.as_bytes());
+                !copy.full()
+            }),
             Opcode::Binary => {
                 copy.part(BINARY[0]);
                 copy.base64(self.frame.payload());

@@ -9,26 +9,29 @@ impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let mut written = Ok(());
         pieces(self.0, |piece| {
-            written = written.and_then(|()| f.write_str(piece))
+            written = f.write_str(piece);
+            written.is_ok()
         });
         written
     }
 }
 
-/// What a JSON string is made of, quotes included, piece by piece.
-pub fn pieces(text: &str, mut piece: impl FnMut(&str)) {
-    piece("\"");
+/// What a JSON string is made of, quotes included, piece by piece, as long as `piece` says true.
+pub fn pieces(text: &str, mut piece: impl FnMut(&str) -> bool) {
     let mut begin = 0;
+    if !piece("\"") {
+        return;
+    }
     for (at, c) in text.char_indices() {
         let escape = match c {
             '"' | '\\' => format!("\\{c}"),
             c if c.is_control() => format!("\\u{:04x}", c as u32),
             _ => continue,
         };
-        piece(&text[begin..at]);
-        piece(&escape);
+        if !piece(&text[begin..at]) || !piece(&escape) {
+            return;
+        }
         begin = at + c.len_utf8();
     }
-    piece(&text[begin..]);
-    piece("\"");
+    let _ = piece(&text[begin..]) && piece("\"");
 }
