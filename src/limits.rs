@@ -106,7 +106,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// Where memory is short, a message that has been coming in for longer than this may have to
-/// give its share up to another, or to a connection. Whoever sends in earnest needs less.
+/// give its share up to another, or to a connection. Whoever sends in earnest needs less. Where
+/// all connections are taken, so may a chain of polls that waits for its second.
 pub const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Payloads from this size on leave their buffer behind: the protocol's own one is

@@ -34,6 +34,8 @@ pub(super) struct Chain {
     once: bool,
     /// Nothing has been answered yet.
     first: bool,
+    /// A second poll has come.
+    goes_on: bool,
 }
 
 impl Chain {
@@ -47,6 +49,7 @@ impl Chain {
             // Its cookie is in use: by another window of the same browser.
             once: wish.unnamed && wish.chain.is_some(),
             first: true,
+            goes_on: false,
         }
     }
 
@@ -79,6 +82,17 @@ impl<F> Client<F> {
         self.polled() && self.wire.is_some()
     }
 
+    /// Since when it waits for its second poll: whoever keeps no cookies, and knows of nothing
+    /// else, never comes with that.
+    pub fn unconfirmed<S>(&self, shared: &Shared<S>) -> Option<Duration> {
+        match &self.transport {
+            Transport::Poll(chain) if !chain.goes_on && self.polled() && self.wire.is_none() => {
+                chain.until.checked_sub(2 * shared.config.poll_wait)
+            }
+            _ => None,
+        }
+    }
+
     /// The next poll. One that still waits is answered: its browser has given it up.
     pub fn poll<S: Sys<Fd = F>>(
         &mut self,
@@ -94,6 +108,7 @@ impl<F> Client<F> {
         if let Transport::Poll(chain) = &mut self.transport {
             chain.until = shared.now + waits(wish, shared);
             chain.batch = wish.batch;
+            chain.goes_on = true;
         }
         // What it has not got of the last answer it gets again.
         if let Some(since) = way::since(request) {
@@ -283,6 +298,11 @@ impl<F> Client<F> {
         if self.wire.is_some() {
             return self.answer_poll(shared);
         }
+        self.give_up(shared);
+    }
+
+    /// No poll has come, and none is waited for.
+    pub fn give_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         info!("{}: no poll has come", self.id);
         self.vanish(By::Timeout, shared);
     }

@@ -10,7 +10,7 @@ use crate::head::{self, Head};
 use crate::http::{Answer, Fields, Refusal, Style, field};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
-    HEAD_TIMEOUT, POSTS, REFUSALS, SCRATCH,
+    HEAD_TIMEOUT, POSTS, REFUSALS, SCRATCH, UNFINISHED,
 };
 use crate::memory::Charge;
 use crate::reply::opcode_of;
@@ -114,6 +114,21 @@ impl<S: Sys> Server<S> {
         let newcomers = self.newcomers.iter().flatten();
         let connected = clients.count() + posts.count() + newcomers.count();
         connected >= self.shared.config.max_connections
+    }
+
+    /// Of the chains whose second poll has not come for a moment, the oldest gives its place up: a
+    /// client that begins one with each poll must not shut out all others. False: there is none.
+    fn make_place(&mut self) -> bool {
+        let late = self.shared.now.saturating_sub(UNFINISHED);
+        let clients = self.clients.values_mut();
+        let since = clients.filter_map(|client| Some((client.unconfirmed(&self.shared)?, client)));
+        match since.min_by_key(|(since, _)| *since) {
+            Some((since, client)) if since <= late => {
+                client.give_up(&mut self.shared);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
@@ -531,7 +546,7 @@ impl<S: Sys> Server<S> {
             return Err(stopping());
         }
         // This one is no newcomer any more.
-        if self.full() {
+        if self.full() && !self.make_place() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }
         let not_found = || Refusal::new(404, "route", "404: no event program there");

@@ -1,6 +1,6 @@
 //! Long polls.
 
-use crate::harness::{Answer, Daemon, Poller, read_answer};
+use crate::harness::{Answer, Daemon, Poller, read_answer, wait_for};
 use crate::limits::least_memory;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -352,4 +352,21 @@ fn nobody_takes_his_time_where_others_wait() {
         connected.store(true, Relaxed);
         assert!(begun.elapsed() < Duration::from_secs(40));
     });
+}
+
+#[test]
+fn who_never_comes_back_shuts_nobody_out() {
+    let daemon = Daemon::with("--max-connections 2");
+    let lost = read_answer(&mut daemon.get("/act?wait=0", &[]));
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    page.poll(&daemon, "&wait=0");
+    // As long as it may yet come back, there is no room.
+    wait_for("a place", || {
+        let answer = read_answer(&mut daemon.raw("/act", &[]));
+        (answer.status == 101).then_some(())
+    });
+    let id = lost.field("ws-id").expect("an id");
+    daemon.event(&format!("close {id} 0 1006 timeout"));
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
 }

@@ -237,6 +237,7 @@ fn those_who_are_connected_can_send_where_nobody_else_may_come() {
     let first = Events::open(daemon.get("/act?via=sse", &[]));
     let mut second = Poller::new("/act?via=poll");
     second.poll(&daemon, "&wait=0");
+    second.poll(&daemon, "&wait=0");
     let refused = crate::harness::read_answer(&mut daemon.get("/act?via=sse", &[]));
     assert_eq!(refused.status, 503);
     assert_eq!(daemon.post("/act", "head X: y;out x").status, 503);
