@@ -1,12 +1,11 @@
 //! A message to browsers, and the form it takes on each transport. The payload is there once,
 //! however many receive it, in whichever forms.
 
+use crate::copy::{Copy, base64_len};
 use crate::limits::FORM_CHARGE;
 use crate::memory::{Charge, Memory};
 use crate::outbox::Opcode;
 use crate::target::Id;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use std::rc::Rc;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -151,13 +150,13 @@ impl Body {
                 let lines = 1 + payload.iter().filter(|&&b| b == b'\n').count();
                 payload.len() + lines * DATA.len() + 2
             }
-            Body::Base64 => payload.len().div_ceil(3) * 4 + 2,
+            Body::Base64 => base64_len(payload.len()) + 2,
         }
     }
 
     /// Copies bytes from offset `from` on; returns how many fitted.
     fn copy(self, payload: &[u8], from: usize, to: &mut [u8]) -> usize {
-        let mut copy = Copy { from, to, len: 0 };
+        let mut copy = Copy::new(from, to);
         match self {
             Body::Plain => copy.part(payload),
             Body::Lines => {
@@ -172,48 +171,11 @@ impl Body {
                 copy.part(b"\n");
             }
             Body::Base64 => {
-                // As many groups as a slice on the stack holds.
-                const GROUPS: usize = 16;
-                let mut digits = [0; 4 * GROUPS];
-                let begun = from / digits.len() * (3 * GROUPS);
-                copy.from = from % digits.len();
-                let chunks = payload.get(begun..).unwrap_or_default();
-                if chunks.is_empty() {
-                    copy.from = from - payload.len().div_ceil(3) * 4;
-                }
-                for chunk in chunks.chunks(3 * GROUPS) {
-                    let len = STANDARD.encode_slice(chunk, &mut digits).unwrap_or(0);
-                    copy.part(&digits[..len]);
-                    if copy.full() {
-                        break;
-                    }
-                }
+                copy.base64(payload);
                 copy.part(b"\n\n");
             }
         }
-        copy.len
-    }
-}
-
-/// Parts one after the other, without the first `from` bytes.
-struct Copy<'a> {
-    from: usize,
-    to: &'a mut [u8],
-    len: usize,
-}
-
-impl Copy<'_> {
-    fn part(&mut self, part: &[u8]) {
-        let skipped = self.from.min(part.len());
-        self.from -= skipped;
-        let part = &part[skipped..];
-        let fits = part.len().min(self.to.len() - self.len);
-        self.to[self.len..self.len + fits].copy_from_slice(&part[..fits]);
-        self.len += fits;
-    }
-
-    fn full(&self) -> bool {
-        self.len == self.to.len()
+        copy.len()
     }
 }
 
@@ -260,6 +222,8 @@ mod tests {
     use super::*;
     use crate::memory::Bounds;
     use crate::target::Boot;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     fn memory() -> Memory {
         Memory::new(Bounds {

@@ -4,7 +4,7 @@
 use crate::frame::{Mark, Message};
 use crate::limits::HISTORY_ENTRY;
 use crate::outbox::Opcode;
-use crate::target::{Boot, Target};
+use crate::target::{Boot, Scope, Target};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -41,7 +41,11 @@ pub enum Found<'a> {
 
 impl Entry {
     fn size(&self) -> usize {
-        self.payload.len() + HISTORY_ENTRY
+        let name = match &self.target.scope {
+            Scope::Room(name) | Scope::Route(name) => name.len(),
+            Scope::Connection(_) | Scope::All => 0,
+        };
+        self.payload.len() + name + HISTORY_ENTRY
     }
 }
 
@@ -130,7 +134,6 @@ impl History {
 mod tests {
     use super::*;
     use crate::memory::{Bounds, Memory};
-    use crate::target::Scope;
 
     #[test]
     fn the_oldest_give_way_and_readers_are_told() {
@@ -140,7 +143,7 @@ mod tests {
             for_outbound: 0,
             for_slots: 0,
         });
-        let mut history = History::new(Boot(5), 3 * (HISTORY_ENTRY + 10));
+        let mut history = History::new(Boot(5), 3 * (HISTORY_ENTRY + 10 + 4));
         let all = |_: &Target| true;
         assert!(matches!(history.find(1, all), Found::End));
         assert_eq!(history.behind(history.mark(0)), Some(1));

@@ -29,10 +29,29 @@ impl Fields {
         &self.0
     }
 
+    /// Whether there is one of this name.
+    fn has(&self, name: &[u8]) -> bool {
+        let mut lines = self.0.split(|&b| b == b'\n');
+        lines.any(|line| name_of(line).eq_ignore_ascii_case(name))
+    }
+
+    /// Adds those of names that are not there.
+    pub fn add_missing(&mut self, more: &Fields) {
+        for line in more.0.split_inclusive(|&b| b == b'\n') {
+            if !self.has(name_of(line)) {
+                self.0.extend_from_slice(line);
+            }
+        }
+    }
+
     /// Adds all of these.
     pub fn append(&mut self, more: &Fields) {
         self.0.extend_from_slice(&more.0);
     }
+}
+
+fn name_of(line: &[u8]) -> &[u8] {
+    line.split(|&b| b == b':').next().unwrap_or_default()
 }
 
 impl<'a> FromIterator<Field<'a>> for Fields {

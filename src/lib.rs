@@ -13,6 +13,7 @@ pub mod sys;
 
 // Grammars and tables, without I/O. Those that stand alone,
 pub mod close;
+pub mod copy;
 pub mod http;
 pub mod json;
 pub mod memory;
@@ -41,9 +42,11 @@ pub mod frame;
 pub mod reply;
 
 pub mod config;
+pub mod element;
 pub mod history;
-pub mod queue;
 pub mod way;
+
+pub mod queue;
 
 // One of each: a folder, its outbox, a protocol, a browser's descriptors, a child.
 pub mod rundir;

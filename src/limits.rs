@@ -32,6 +32,10 @@ pub const ROUTE: usize = 256;
 /// being told 503; with all of them taken, newcomers wait in the kernel's queue.
 pub const REFUSALS: usize = 8;
 
+/// Messages of one connection that wait, or come in, by POST at once, each with its descriptor: a
+/// browser makes some 6 requests at once to one host.
+pub const POSTS: usize = 8;
+
 /// Descriptors that belong to no connection and no job: 0–2, the hand-off socket,
 /// the FIFO, the locked run folder, the log, `/dev/null`, a pipe of our own, a file being
 /// written, and some spare.
@@ -87,6 +91,9 @@ pub const UNCOUNTED_MEMORY: usize = 128 * 1024;
 
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An HTTP answer that is taken bit by bit: 64 KB over a line of 1 KB a second. It ends after
+/// [`CLOSE_TIMEOUT`] in which nothing is taken, or where others wait for its memory.
+pub const ANSWER: Duration = Duration::from_secs(60);
 /// A client closed with 1013 has this long to read the close before a reset.
 pub const SLOW_CLOSE: Duration = Duration::from_secs(2);
 /// An end that soon after the 101, with nothing heard before, over pipes: the web server
@@ -99,7 +106,8 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const SHUTDOWN: Duration = Duration::from_secs(10);
 
 /// Where memory is short, a message that has been coming in for longer than this may have to
-/// give its share up to another, or to a connection. Whoever sends in earnest needs less.
+/// give its share up to another, or to a connection. Whoever sends in earnest needs less. Where
+/// all connections are taken, so may a chain of polls that waits for its second.
 pub const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Payloads from this size on leave their buffer behind: the protocol's own one is
@@ -113,7 +121,8 @@ pub const CONNECTION_CHARGE: usize = 6 * 1024;
 pub const MESSAGE_CHARGE: usize = 14 * size_of::<usize>();
 /// What each form of a message is charged: what it adds to the payload, and its allocations.
 pub const FORM_CHARGE: usize = 24 * size_of::<usize>();
-/// What a message takes in the history beside its payload: its target, two allocations.
+/// What a message takes in the history beside its payload and its target's name: its place, and
+/// three allocations.
 pub const HISTORY_ENTRY: usize = 128 + 16 * size_of::<usize>();
 /// What a message takes in a queue beside its bytes, which it may share with other queues. It
 /// counts to `--queue` too, so that empty messages count.

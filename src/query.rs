@@ -1,22 +1,32 @@
 //! The query of a URL.
 
-/// A parameter of a query, percent-decoded.
+/// A parameter of a query, percent-decoded: what is no escape stands for itself, as in browsers
+/// (WHATWG URL, "percent-decode").
 pub fn parameter(query: &str, name: &str) -> Option<String> {
     let pair = query
         .split('&')
         .find_map(|pair| pair.split_once('=').filter(|(n, _)| *n == name));
-    let mut bytes = pair?.1.bytes();
+    let mut rest = pair?.1.as_bytes();
     let mut decoded = Vec::new();
-    while let Some(b) = bytes.next() {
-        decoded.push(match b {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?
+    while let Some((&first, behind)) = rest.split_first() {
+        let escape = behind.first_chunk().filter(|_| first == b'%');
+        match escape.and_then(|[high, low]| Some(16 * digit(*high)? + digit(*low)?)) {
+            Some(byte) => {
+                decoded.push(byte);
+                rest = &behind[2..];
             }
-            _ => b,
-        });
+            None => {
+                decoded.push(first);
+                rest = behind;
+            }
+        }
     }
-    String::from_utf8(decoded).ok()
+    Some(String::from_utf8_lossy(&decoded).into_owned())
+}
+
+fn digit(b: u8) -> Option<u8> {
+    // Less than 16.
+    (b as char).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]
@@ -29,8 +39,16 @@ mod tests {
             parameter("a=b&to=%40chat~x", "to").as_deref(),
             Some("@chat~x")
         );
-        assert_eq!(parameter("to=%2", "to"), None);
-        assert_eq!(parameter("to=%zz", "to"), None);
+        for (query, value) in [
+            ("to=%2", "%2"),
+            ("to=%zz%41", "%zzA"),
+            ("to=%+f", "%+f"),
+            ("to=%%41", "%A"),
+            ("to=%ff", "\u{fffd}"),
+            ("to=", ""),
+        ] {
+            assert_eq!(parameter(query, "to").as_deref(), Some(value), "{query}");
+        }
         assert_eq!(parameter("to", "to"), None);
     }
 }

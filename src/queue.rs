@@ -1,7 +1,8 @@
 //! What waits to be written to one browser: messages, shared with other queues, and what is
 //! said to it alone.
 
-use crate::frame::Frame;
+use crate::element::Element;
+use crate::frame::{Frame, Mark};
 use crate::limits::QUEUE_SLOT;
 use crate::memory::Charge;
 use std::collections::VecDeque;
@@ -14,6 +15,11 @@ const _: () = assert!(2 * size_of::<Item>() <= QUEUE_SLOT);
 enum Item {
     /// A message, and its slot's charge. It may be dropped whole while nothing of it is written.
     Data { frame: Rc<Frame>, _slot: Charge },
+    /// A message in an HTTP answer of many.
+    Element {
+        element: Box<Element>,
+        _slot: Charge,
+    },
     /// The answer to a ping. Only the newest is worth sending (RFC 6455 §5.5.3).
     Pong(Vec<u8>),
     /// An HTTP answer, charged if a program wrote it.
@@ -29,6 +35,7 @@ impl Item {
     fn len(&self) -> usize {
         match self {
             Item::Data { frame, .. } => frame.len(),
+            Item::Element { element, .. } => element.len(),
             Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => bytes.len(),
         }
     }
@@ -37,6 +44,7 @@ impl Item {
     fn rest(&self, from: usize) -> Option<&[u8]> {
         match self {
             Item::Data { frame, .. } => frame.rest(from),
+            Item::Element { .. } => None,
             Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => {
                 Some(&bytes[from..])
             }
@@ -47,6 +55,7 @@ impl Item {
     fn copy(&self, from: usize, to: &mut [u8]) -> usize {
         match self {
             Item::Data { frame, .. } => frame.copy(from, to),
+            Item::Element { element, .. } => element.copy(from, to),
             Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => {
                 let rest = &bytes[from..];
                 let fits = rest.len().min(to.len());
@@ -61,7 +70,7 @@ impl Item {
     fn counts(&self) -> usize {
         match self {
             Item::Data { frame, .. } => frame.len() + QUEUE_SLOT,
-            Item::Answer { .. } | Item::Pong(_) | Item::Other(_) => 0,
+            Item::Element { .. } | Item::Answer { .. } | Item::Pong(_) | Item::Other(_) => 0,
         }
     }
 }
@@ -109,6 +118,18 @@ impl Queue {
         self.add(Item::Data { frame, _slot: slot });
     }
 
+    /// Adds an HTTP answer of many messages, whose place in another queue they had: its head, and
+    /// its end.
+    pub fn push_array(&mut self, head: Vec<u8>, elements: Vec<(Box<Element>, Charge)>, end: &str) {
+        // No more than that: what is left of their slots, the boxes take.
+        self.items.reserve_exact(elements.len() + 2);
+        self.push_answer(head, None);
+        for (element, _slot) in elements {
+            self.add(Item::Element { element, _slot });
+        }
+        self.push_answer(end.into(), None);
+    }
+
     /// Adds an HTTP answer; `charge`: where a program wrote it.
     pub fn push_answer(&mut self, bytes: Vec<u8>, charge: Option<Charge>) {
         self.add(Item::Answer {
@@ -144,7 +165,7 @@ impl Queue {
 
     /// How many messages are in it, a begun one among them.
     pub fn messages(&self) -> usize {
-        let data = |item: &&Item| matches!(item, Item::Data { .. });
+        let data = |item: &&Item| matches!(item, Item::Data { .. } | Item::Element { .. });
         self.items.iter().filter(data).count()
     }
 
@@ -174,8 +195,16 @@ impl Queue {
         self.shrink();
         match first {
             Item::Data { frame, _slot } => Some((frame, _slot)),
-            Item::Answer { .. } | Item::Pong(_) | Item::Other(_) => None,
+            _ => None,
         }
+    }
+
+    /// The mark of the first message that has one.
+    pub fn first_mark(&self) -> Option<Mark> {
+        self.items.iter().find_map(|item| match item {
+            Item::Data { frame, .. } => frame.mark,
+            _ => None,
+        })
     }
 
     /// The next bytes to write: a large item's own, several small ones gathered in

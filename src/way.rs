@@ -272,6 +272,7 @@ mod tests {
         for (changes, status) in [
             (&[("QUERY_STRING", "via=ws")][..], 400),
             (&[("QUERY_STRING", "id=x&key=y")], 400),
+            (&[("QUERY_STRING", "id=%zz&key=y")], 400),
             (&[("QUERY_STRING", "wait=x")], 400),
             (&[("REQUEST_METHOD", "PUT")], 405),
             (

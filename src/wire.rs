@@ -1,7 +1,7 @@
 //! A browser's descriptors, and the way they end.
 
 use crate::http::{Answer, Style};
-use crate::limits::{CLOSE_TIMEOUT, LINGER};
+use crate::limits::{ANSWER, CLOSE_TIMEOUT, LINGER};
 use crate::memory::Charge;
 use crate::queue::Queue;
 use crate::sys::{Interest, Sys};
@@ -39,6 +39,14 @@ pub enum Wire<F> {
 }
 
 impl<F> Wire<F> {
+    /// All has come that is wanted: the way to the browser alone.
+    pub fn back(self) -> Wire<F> {
+        match self {
+            Wire::Pipes { to, style, .. } => Wire::Writer { to, style },
+            wire => wire,
+        }
+    }
+
     /// How an answer over it begins.
     pub fn style(&self) -> Style {
         match self {
@@ -122,6 +130,10 @@ pub struct Farewell<F> {
     queue: Queue,
     stage: Stage,
     deadline: Duration,
+    /// The last deadline, whatever is taken meanwhile.
+    last: Duration,
+    /// The same where others wait for what it holds.
+    hurried: Duration,
     written: usize,
 }
 
@@ -139,7 +151,7 @@ enum Stage {
 
 impl<F> Farewell<F> {
     /// An HTTP answer, the end of its connection.
-    pub fn answer(
+    pub fn whole(
         wire: Wire<F>,
         answer: &Answer,
         charge: Option<Charge>,
@@ -147,7 +159,15 @@ impl<F> Farewell<F> {
     ) -> Farewell<F> {
         let mut queue = Queue::new(0);
         queue.push_answer(answer.to_bytes(wire.style()), charge);
-        Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+        Farewell::answer(wire, queue, now)
+    }
+
+    /// The same in a queue. While some of it is taken now and then, it may take its time.
+    pub fn answer(wire: Wire<F>, queue: Queue, now: Duration) -> Farewell<F> {
+        Farewell {
+            last: now + ANSWER,
+            ..Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+        }
     }
 
     /// After `deadline` the connection ends, by a reset if not all is written.
@@ -157,6 +177,8 @@ impl<F> Farewell<F> {
             queue,
             stage: Stage::Writing,
             deadline,
+            last: deadline,
+            hurried: deadline,
             written: 0,
         }
     }
@@ -164,6 +186,12 @@ impl<F> Farewell<F> {
     /// When it ends at the latest.
     pub fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Others wait for its memory, or its descriptors.
+    pub fn hurry(&mut self) {
+        self.last = self.last.min(self.hurried);
+        self.deadline = self.deadline.min(self.last);
     }
 
     /// How many descriptors it has.
@@ -226,6 +254,7 @@ impl<F> Farewell<F> {
             match self.wire.write(sys, self.queue.next(scratch)) {
                 Ok(count) => {
                     self.written += count;
+                    self.deadline = self.last.min(now + CLOSE_TIMEOUT);
                     self.queue.wrote(count);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,

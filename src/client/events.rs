@@ -11,6 +11,7 @@ use crate::memory::Charge;
 use crate::reply::Reply;
 use crate::shared::Shared;
 use crate::sys::Sys;
+use crate::target::Id;
 use crate::way::Way;
 use crate::wire::{Farewell, Wire};
 use core::time::Duration;
@@ -65,7 +66,7 @@ impl<F> Client<F> {
     }
 
     /// An HTTP answer instead of the 101.
-    pub fn refuse<S>(&mut self, answer: &Answer, charge: Option<Charge>, shared: &mut Shared<S>) {
+    pub fn refuse<S>(&mut self, answer: Answer, charge: Option<Charge>, shared: &mut Shared<S>) {
         self.drop_all(shared);
         self.push_answer(answer, charge);
         self.work = Work::Over;
@@ -74,7 +75,7 @@ impl<F> Client<F> {
 
     /// The open program accepted, and asked for what can't be: an HTTP answer, and a close
     /// event with 1011.
-    pub fn accept_and_fail<S>(&mut self, answer: &Answer, shared: &mut Shared<S>) {
+    pub fn accept_and_fail<S>(&mut self, answer: Answer, shared: &mut Shared<S>) {
         shared.counters.connections += 1;
         self.end(Ending {
             code: 1011,
@@ -87,7 +88,8 @@ impl<F> Client<F> {
         self.part(shared.now + CLOSE_TIMEOUT, shared);
     }
 
-    fn push_answer(&mut self, answer: &Answer, charge: Option<Charge>) {
+    fn push_answer(&mut self, mut answer: Answer, charge: Option<Charge>) {
+        answer.fields.add_missing(&self.request.fields);
         if let Some(wire) = &self.wire {
             self.queue
                 .push_answer(answer.to_bytes(wire.style()), charge);
@@ -95,6 +97,17 @@ impl<F> Client<F> {
     }
 
     // ---- Events
+
+    /// Whether a request of this route may go on with it, as its key allows: whoever may not go
+    /// there by the web server's rules may not by another name either.
+    pub fn goes_by(&self, id: Id, route: Option<&str>) -> bool {
+        self.id == id && Some(self.request.route.as_str()) == route
+    }
+
+    /// Messages that have come by POST, and have not become events.
+    pub fn posts_waiting(&self) -> usize {
+        self.posts.len()
+    }
 
     /// Whether messages may come by POST.
     pub fn takes_posts(&self) -> bool {
@@ -131,8 +144,8 @@ impl<F> Client<F> {
         shared: &mut Shared<S>,
     ) {
         if let Some(asker) = self.asker.take() {
-            answer.fields.append(&self.request.fields);
-            let farewell = Farewell::answer(asker, &answer, charge, shared.now);
+            answer.fields.add_missing(&self.request.fields);
+            let farewell = Farewell::whole(asker, &answer, charge, shared.now);
             self.partings.push(farewell);
         }
     }
@@ -157,10 +170,11 @@ impl<F> Client<F> {
 
     /// More of its messages may come.
     fn readable_still(&self) -> bool {
-        matches!(
-            self.link,
-            Link::Open | Link::Draining { .. } | Link::Emptying
-        )
+        match self.link {
+            Link::Open | Link::Draining { .. } | Link::Emptying => true,
+            Link::Telling { .. } => !self.posts.is_empty(),
+            Link::Opening | Link::Delayed { .. } | Link::Closing { .. } | Link::Gone => false,
+        }
     }
 
     /// Its place among those who wait for a job slot.

@@ -112,6 +112,8 @@ enum Link {
     Open,
     /// Our close frame is queued, and the peer's is awaited.
     Closing { until: Duration },
+    /// The end of a chain of polls is told to the next.
+    Telling { until: Duration },
     /// Nothing can be written any more; what the peer sent before is still read.
     Draining { until: Duration },
     /// No descriptor any more; the messages among what was read before are still run.
@@ -233,7 +235,8 @@ impl<F> Client<F> {
         match self.link {
             Link::Open | Link::Draining { .. } => matches!(self.work, Work::Idle),
             Link::Closing { .. } => true,
-            Link::Opening | Link::Delayed { .. } | Link::Emptying | Link::Gone => false,
+            Link::Opening | Link::Delayed { .. } | Link::Telling { .. } => false,
+            Link::Emptying | Link::Gone => false,
         }
     }
 
@@ -297,6 +300,10 @@ impl<F> Client<F> {
                 Ok(count) => {
                     shared.counters.bytes_out += count as u64;
                     self.queue.wrote(count);
+                    if matches!(self.transport, Transport::Events { .. }) {
+                        // It has no other way to show that it lives.
+                        self.pulse = Pulse::Heard(shared.now);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     self.stuck = true;
@@ -335,7 +342,8 @@ impl<F> Client<F> {
     fn advance<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         loop {
             match (&self.link, &self.work) {
-                (Link::Open | Link::Draining { .. } | Link::Emptying, Work::Idle) => {}
+                (Link::Open | Link::Telling { .. }, Work::Idle) => {}
+                (Link::Draining { .. } | Link::Emptying, Work::Idle) => {}
                 (Link::Closing { .. }, _) => {}
                 _ => return,
             }
@@ -496,6 +504,8 @@ impl<F> Client<F> {
         if self.ending.is_some() || matches!(self.link, Link::Draining { .. }) {
             return;
         }
+        // Messages that were sent before are still its own.
+        self.catch_up_to_end(shared);
         self.end(Ending {
             code: close.code,
             reason: close.reason.clone(),
@@ -505,7 +515,8 @@ impl<F> Client<F> {
             Link::Open => self.begin_closing(shared),
             // What is queued waits behind the 101, and the close behind that.
             Link::Opening | Link::Delayed { .. } => {}
-            Link::Closing { .. } | Link::Draining { .. } | Link::Emptying | Link::Gone => {}
+            Link::Closing { .. } | Link::Telling { .. } | Link::Draining { .. } => {}
+            Link::Emptying | Link::Gone => {}
         }
         self.owe_close(shared);
     }
@@ -518,17 +529,22 @@ impl<F> Client<F> {
         let close = Close::new(ending.code, &ending.reason);
         let until = shared.now + CLOSE_TIMEOUT;
         self.say_all_taken();
-        let Transport::WebSocket { socket, .. } = &mut self.transport else {
-            // It has no answer to that; and a poll has room for nothing but that.
-            if self.polled() {
-                self.drop_all(shared);
+        match &mut self.transport {
+            Transport::WebSocket { socket, .. } => {
+                socket.close(&close, &mut self.queue, &shared.memory);
+                self.link = Link::Closing { until };
             }
-            self.say_close(&close);
-            self.part(until, shared);
-            return self.advance(shared);
-        };
-        socket.close(&close, &mut self.queue, &shared.memory);
-        self.link = Link::Closing { until };
+            Transport::Poll(_) => {
+                self.slowness = Slowness::default();
+                self.link = Link::Telling { until };
+                self.answer_poll(shared);
+            }
+            // It has no answer to that.
+            Transport::Events { .. } | Transport::Post => {
+                self.say_close(&close);
+                self.part(until, shared);
+            }
+        }
         // The peer's own close may lie among the bytes already read.
         self.advance(shared);
     }
@@ -547,8 +563,9 @@ impl<F> Client<F> {
         true
     }
 
-    /// Leaves a room.
-    pub fn leave(&mut self, room: &str) {
+    /// Leaves a room. What was sent there before is still its own, if it can take it now.
+    pub fn leave<S>(&mut self, room: &str, shared: &mut Shared<S>) {
+        self.catch_up(shared);
         self.rooms.retain(|r| r != room);
     }
 
@@ -566,9 +583,8 @@ impl<F> Client<F> {
         let open = match self.link {
             Link::Opening => false,
             Link::Delayed { .. } | Link::Open => true,
-            Link::Closing { .. } | Link::Draining { .. } | Link::Emptying | Link::Gone => {
-                return false;
-            }
+            Link::Closing { .. } | Link::Telling { .. } | Link::Draining { .. } => return false,
+            Link::Emptying | Link::Gone => return false,
         };
         match &target.scope {
             Scope::Connection(id) => *id == self.id,

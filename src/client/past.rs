@@ -68,13 +68,28 @@ impl<F> Client<F> {
 
     /// Moves messages from the history to its queue, as many as it takes. True: some were.
     pub fn catch_up<S>(&mut self, shared: &mut Shared<S>) -> bool {
+        self.catch_up_while(Client::takes_history, shared)
+    }
+
+    /// The same, as many as there is room for: its end is near.
+    pub(super) fn catch_up_to_end<S>(&mut self, shared: &mut Shared<S>) {
+        let room =
+            |client: &Client<F>| matches!(client.link, Link::Open) && !client.queue.is_full();
+        self.catch_up_while(room, shared);
+    }
+
+    fn catch_up_while<S>(
+        &mut self,
+        takes: impl Fn(&Client<F>) -> bool,
+        shared: &mut Shared<S>,
+    ) -> bool {
         let mut moved = false;
         if self.past.lost && matches!(self.link, Link::Open) {
             self.past.lost = false;
             self.say_gap();
             moved = true;
         }
-        while let Some(place) = self.past.next.filter(|_| self.takes_history()) {
+        while let Some(place) = self.past.next.filter(|_| takes(self)) {
             let history = &shared.history;
             let (number, message) = match history.find(place, |target| self.meant_by(target)) {
                 Found::Gap(first) => {

@@ -5,10 +5,9 @@ use super::timing::Slowness;
 use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
+use crate::element::Element;
 use crate::http::{self, Answer, Fields};
-use crate::json::Text;
 use crate::limits::CLOSE_TIMEOUT;
-use crate::memory::Charge;
 use crate::outbox::Opcode;
 use crate::queue::Queue;
 use crate::shared::Shared;
@@ -16,9 +15,6 @@ use crate::sys::Sys;
 use crate::variables::Variables;
 use crate::way::{self, COOKIE, Poll};
 use crate::wire::{Farewell, Wire};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use core::fmt::Write as _;
 use core::time::Duration;
 use log::{debug, info};
 
@@ -38,6 +34,8 @@ pub(super) struct Chain {
     once: bool,
     /// Nothing has been answered yet.
     first: bool,
+    /// A second poll has come.
+    goes_on: bool,
 }
 
 impl Chain {
@@ -51,6 +49,7 @@ impl Chain {
             // Its cookie is in use: by another window of the same browser.
             once: wish.unnamed && wish.chain.is_some(),
             first: true,
+            goes_on: false,
         }
     }
 
@@ -66,14 +65,32 @@ fn waits<S>(wish: &Poll, shared: &Shared<S>) -> Duration {
 }
 
 impl<F> Client<F> {
-    /// Whether a poll can go on with it.
+    /// Whether polls go on with it.
     pub fn polled(&self) -> bool {
         matches!(self.transport, Transport::Poll(_)) && matches!(self.link, Link::Open)
+    }
+
+    /// Whether a poll finds it: that it has ended is told to the next. A page that knows nothing
+    /// of that gets what was sent before, and then another connection.
+    pub fn takes_polls(&self, unnamed: bool) -> bool {
+        let tells = matches!(self.link, Link::Telling { .. });
+        self.polled() || tells && !(unnamed && self.queue.is_empty())
     }
 
     /// Whether one of its polls waits.
     pub fn poll_waits(&self) -> bool {
         self.polled() && self.wire.is_some()
+    }
+
+    /// Since when it waits for its second poll: whoever keeps no cookies, and knows of nothing
+    /// else, never comes with that.
+    pub fn unconfirmed<S>(&self, shared: &Shared<S>) -> Option<Duration> {
+        match &self.transport {
+            Transport::Poll(chain) if !chain.goes_on && self.polled() && self.wire.is_none() => {
+                chain.until.checked_sub(2 * shared.config.poll_wait)
+            }
+            _ => None,
+        }
     }
 
     /// The next poll. One that still waits is answered: its browser has given it up.
@@ -91,6 +108,7 @@ impl<F> Client<F> {
         if let Transport::Poll(chain) = &mut self.transport {
             chain.until = shared.now + waits(wish, shared);
             chain.batch = wish.batch;
+            chain.goes_on = true;
         }
         // What it has not got of the last answer it gets again.
         if let Some(since) = way::since(request) {
@@ -115,43 +133,35 @@ impl<F> Client<F> {
         let Transport::Poll(chain) = &mut self.transport else {
             return;
         };
-        if self.wire.is_none() || !matches!(self.link, Link::Open) {
+        let told = matches!(self.link, Link::Open | Link::Telling { .. });
+        if self.wire.is_none() || !told {
             return;
         }
-        if chain.batch {
-            if let Some((body, charge)) = batch(&mut self.queue, shared) {
-                let mut fields = self.answer_fields(shared);
-                fields.put("Content-Type", "application/json");
-                let status = (200, http::reason(200).to_owned());
-                let answer = Answer {
-                    status,
-                    fields,
-                    body: body.into_bytes(),
-                };
-                return self.answer(
-                    |wire, now| Farewell::answer(wire, &answer, charge, now),
-                    shared,
-                );
-            }
-        } else if let Some((frame, slot)) = self.queue.take_message() {
+        if chain.batch && self.queue.first_message().is_some() {
+            return self.answer_batch(shared);
+        }
+        if let Some((frame, slot)) = self.queue.take_message() {
             let mut fields = self.answer_fields(shared);
             let content_type = match frame.opcode {
                 Opcode::Text => "text/plain; charset=utf-8",
                 Opcode::Binary => "application/octet-stream",
             };
             fields.put("Content-Type", content_type);
-            let bound = shared.config.queue;
             return self.answer(
                 |wire, now| {
                     let status = (200, http::reason(200));
                     let head = http::head(wire.style(), status, &fields, Some(frame.len()));
-                    let mut queue = Queue::new(bound);
+                    let mut queue = Queue::new(0);
                     queue.push_answer(head, None);
                     queue.push(frame, slot);
-                    Farewell::new(wire, queue, now + CLOSE_TIMEOUT)
+                    Farewell::answer(wire, queue, now)
                 },
                 shared,
             );
+        }
+        if let (Link::Telling { .. }, Some(ending)) = (&self.link, &self.ending) {
+            self.answer_close(&Close::new(ending.code, &ending.reason));
+            return self.part(shared.now + CLOSE_TIMEOUT, shared);
         }
         let Transport::Poll(chain) = &self.transport else {
             return;
@@ -161,23 +171,44 @@ impl<F> Client<F> {
         }
     }
 
+    /// All that wait, as one JSON array.
+    fn answer_batch<S>(&mut self, shared: &mut Shared<S>) {
+        let mut elements = Vec::new();
+        while let Some((frame, slot)) = self.queue.take_message() {
+            let element = Element::new(frame, elements.is_empty());
+            elements.push((Box::new(element), slot));
+        }
+        let len = elements.iter().map(|(element, _)| element.len());
+        let len = len.sum::<usize>() + 1;
+        let mut fields = self.answer_fields(shared);
+        fields.put("Content-Type", "application/json");
+        self.answer(
+            |wire, now| {
+                let status = (200, http::reason(200));
+                let head = http::head(wire.style(), status, &fields, Some(len));
+                let mut queue = Queue::new(0);
+                queue.push_array(head, elements, "]");
+                Farewell::answer(wire, queue, now)
+            },
+            shared,
+        );
+    }
+
     /// 204: nothing has come, ask again.
     fn answer_nothing<S>(&mut self, shared: &mut Shared<S>) {
         let answer = Answer::empty(204, self.answer_fields(shared));
         self.answer(
-            |wire, now| Farewell::answer(wire, &answer, None, now),
+            |wire, now| Farewell::whole(wire, &answer, None, now),
             shared,
         );
     }
 
     /// The poll that waits is told how the connection ended.
     pub(super) fn answer_close(&mut self, close: &Close) {
-        // What waits before it has no place in one answer. (It is dropped, and counted, by whoever
-        // closes.)
         let mut fields = self.request.fields.clone();
         let value = format!("{} {}", close.code, close.reason);
-        let shown = value.trim_end().replace(['\r', '\n'], " ");
-        fields.put("WS-Close", shown);
+        let value = value.trim_end().replace(char::is_control, " ");
+        fields.put("WS-Close", value);
         let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
         let answer = Answer::empty(410, fields);
         self.queue.push_answer(answer.to_bytes(style), None);
@@ -186,20 +217,27 @@ impl<F> Client<F> {
     /// What every answer says: who it is, and where in the history.
     fn answer_fields<S>(&mut self, shared: &Shared<S>) -> Fields {
         let (id, key) = (self.id, shared.keys.of(self.id));
-        let mut fields = self.request.fields.clone();
         let Transport::Poll(chain) = &mut self.transport else {
-            return fields;
+            return Fields::default();
         };
-        fields.append(&core::mem::take(&mut chain.fields));
+        let mut fields = core::mem::take(&mut chain.fields);
+        fields.add_missing(&self.request.fields);
         if chain.unnamed && chain.first && !chain.once {
             let path = &self.request.url;
-            let cookie = format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict");
+            let secure = match self.request.variables.text("HTTPS") {
+                "" | "off" => "",
+                _ => "; Secure",
+            };
+            let cookie =
+                format!("{COOKIE}={id}.{key}; Path={path}; HttpOnly; SameSite=Strict{secure}");
             fields.put("Set-Cookie", cookie);
         }
         chain.first = false;
         fields.put("WS-Id", id.to_string());
         fields.put("WS-Key", key);
-        if let Some(mark) = self.past.mark(&shared.history) {
+        let waits = self.queue.first_mark().map(|mark| mark.number - 1);
+        let place = waits.map(|number| shared.history.mark(number));
+        if let Some(mark) = place.or_else(|| self.past.mark(&shared.history)) {
             fields.put("WS-Since", mark.to_string());
         }
         if core::mem::take(&mut chain.gap) {
@@ -235,6 +273,13 @@ impl<F> Client<F> {
         }
     }
 
+    /// No poll will come any more.
+    pub fn tell_nobody<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
+        if matches!(self.link, Link::Telling { .. }) {
+            self.vanish(By::Client, shared);
+        }
+    }
+
     /// The browser has gone from the poll that waits; it may come again.
     pub(super) fn hang_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         if let Some(wire) = self.wire.take() {
@@ -254,40 +299,12 @@ impl<F> Client<F> {
         if self.wire.is_some() {
             return self.answer_poll(shared);
         }
+        self.give_up(shared);
+    }
+
+    /// No poll has come, and none is waited for.
+    pub fn give_up<S: Sys<Fd = F>>(&mut self, shared: &mut Shared<S>) {
         info!("{}: no poll has come", self.id);
         self.vanish(By::Timeout, shared);
     }
-}
-
-/// Takes messages out of a queue, as one JSON array: text as a string, binary as an object of
-/// its base64. None: there are none, or there is no memory.
-fn batch<S>(queue: &mut Queue, shared: &Shared<S>) -> Option<(String, Option<Charge>)> {
-    let mut body = String::new();
-    let mut charge: Option<Charge> = None;
-    while let Some(frame) = queue.first_message() {
-        // A control character is the largest: \u0000.
-        let Some(more) = shared.memory.outbound(6 * frame.len() + 16) else {
-            break;
-        };
-        match &mut charge {
-            Some(charge) => charge.absorb(more),
-            None => charge = Some(more),
-        }
-        body.push(if body.is_empty() { '[' } else { ',' });
-        // Infallible on a String; text is UTF-8.
-        let _ = match frame.opcode {
-            Opcode::Text => {
-                let text = core::str::from_utf8(frame.payload()).unwrap_or_default();
-                write!(body, "{}", Text(text))
-            }
-            Opcode::Binary => write!(
-                body,
-                "{{\"binary\":\"{}\"}}",
-                STANDARD.encode(frame.payload())
-            ),
-        };
-        queue.take_message();
-    }
-    body.push(']');
-    charge.map(|charge| (body, Some(charge)))
 }

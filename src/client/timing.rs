@@ -10,7 +10,7 @@ use crate::sys::Sys;
 use core::time::Duration;
 use log::{debug, info, warn};
 
-/// Signs of life, while the socket is read.
+/// Signs of life, while the socket is read: what is read, and what an event stream takes.
 pub(super) enum Pulse {
     /// Connected then, and never heard of.
     Silent(Duration),
@@ -58,7 +58,9 @@ impl<F> Client<F> {
     pub fn deadline(&self, config: &Config) -> Option<Duration> {
         let link = match self.link {
             Link::Open if self.polled() => self.poll_until(),
-            Link::Delayed { until } | Link::Closing { until } => Some(until),
+            Link::Delayed { until } | Link::Closing { until } | Link::Telling { until } => {
+                Some(until)
+            }
             Link::Draining { until } => Some(until).filter(|_| self.reads()),
             Link::Open => self.ping_at(config),
             Link::Opening | Link::Emptying | Link::Gone => None,
@@ -77,10 +79,6 @@ impl<F> Client<F> {
             Transport::Poll(chain) => Some(chain.until()),
             _ => None,
         }
-    }
-
-    fn takes_pings(&self) -> bool {
-        matches!(self.transport, Transport::Events { .. })
     }
 
     fn slow_at(&self, config: &Config) -> Option<Duration> {
@@ -106,16 +104,15 @@ impl<F> Client<F> {
                 debug!("{}: no answer to the close", self.id);
                 self.vanish(By::Client, shared);
             }
+            (Link::Telling { until }, _) if *until <= shared.now => {
+                debug!("{}: no poll to tell it the close", self.id);
+                self.vanish(By::Client, shared);
+            }
             (Link::Draining { until }, _) if *until <= shared.now && self.reads() => {
                 self.vanish(By::Client, shared);
             }
             (Link::Open, pulse) if due(self.ping_at(&shared.config)) => {
-                let answered = match pulse {
-                    Pulse::Silent(_) | Pulse::Heard(_) => true,
-                    // An event stream answers by taking it.
-                    Pulse::Pinged(_) => self.takes_pings() && self.queue.is_empty(),
-                };
-                if !answered {
+                if matches!(pulse, Pulse::Pinged(_)) {
                     info!("{}: no answer to a ping", self.id);
                     return self.vanish(By::Timeout, shared);
                 }

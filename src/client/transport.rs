@@ -137,8 +137,8 @@ impl<F> Client<F> {
                 all.put("Content-Type", "text/event-stream");
                 // nginx would keep the events back.
                 all.put("X-Accel-Buffering", "no");
-                all.append(&self.request.fields);
                 all.append(&fields);
+                all.add_missing(&self.request.fields);
                 let mut head = http::head(style, (200, http::reason(200)), &all, None);
                 let (id, key) = (self.id, shared.keys.of(self.id));
                 let data = format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}");

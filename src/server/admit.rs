@@ -10,7 +10,7 @@ use crate::head::{self, Head};
 use crate::http::{Answer, Fields, Refusal, Style};
 use crate::limits::{
     ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
-    HEAD_TIMEOUT, REFUSALS, SCRATCH,
+    HEAD_TIMEOUT, POSTS, REFUSALS, SCRATCH, UNFINISHED,
 };
 use crate::memory::Charge;
 use crate::reply::opcode_of;
@@ -37,7 +37,7 @@ pub fn gone() -> Refusal {
     Refusal::new(410, "gone", "410: no such connection (any more)")
 }
 
-fn no_memory() -> Refusal {
+pub fn no_memory() -> Refusal {
     Refusal::busy("memory", "503: --memory is used up")
 }
 
@@ -114,6 +114,21 @@ impl<S: Sys> Server<S> {
         let newcomers = self.newcomers.iter().flatten();
         let connected = clients.count() + posts.count() + newcomers.count();
         connected >= self.shared.config.max_connections
+    }
+
+    /// Of the chains whose second poll has not come for a moment, the oldest gives its place up: a
+    /// client that begins one with each poll must not shut out all others. False: there is none.
+    fn make_place(&mut self) -> bool {
+        let late = self.shared.now.saturating_sub(UNFINISHED);
+        let clients = self.clients.values_mut();
+        let since = clients.filter_map(|client| Some((client.unconfirmed(&self.shared)?, client)));
+        match since.min_by_key(|(since, _)| *since) {
+            Some((since, client)) if since <= late => {
+                client.give_up(&mut self.shared);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
@@ -432,7 +447,7 @@ impl<S: Sys> Server<S> {
         if let Some((id, key)) = &wish.chain {
             let route = arrival.route.as_deref();
             let ours = |client: &&mut Client<_>| {
-                client.polled() && client.id == *id && Some(client.request.route.as_str()) == route
+                client.takes_polls(wish.unnamed) && client.goes_by(*id, route)
             };
             let fits = self.shared.keys.fits(*id, key);
             let client = self.clients.get_mut(id.number).filter(|_| fits);
@@ -489,10 +504,16 @@ impl<S: Sys> Server<S> {
                 if self.stopping.is_some() {
                     return Err(stopping());
                 }
-                let client = self.clients.get(id.number);
-                let ours = client.filter(|client| client.id == *id && client.takes_posts());
-                if ours.is_none() || !self.shared.keys.fits(*id, key) {
-                    return Err(gone());
+                let route = arrival.route.as_deref();
+                let ours = |client: &&Client<_>| client.takes_posts() && client.goes_by(*id, route);
+                let client = self.clients.get(id.number).filter(ours);
+                let fits = self.shared.keys.fits(*id, key);
+                let client = client.filter(|_| fits).ok_or_else(gone)?;
+                let posts = self.posts.iter().flatten();
+                let unfinished = posts.filter(|post| post.belongs_to(*id)).count();
+                if client.posts_waiting() + unfinished >= POSTS {
+                    let text = format!("503: {POSTS} messages of this connection wait already");
+                    return Err(Refusal::busy("posts", text));
                 }
                 Purpose::Message(*id, wish.number)
             }
@@ -511,7 +532,7 @@ impl<S: Sys> Server<S> {
         fields.put("Access-Control-Allow-Headers", "Content-Type");
         fields.put("Access-Control-Max-Age", "600");
         let answer = Answer::empty(204, fields);
-        let farewell = Farewell::answer(wire, &answer, None, self.shared.now);
+        let farewell = Farewell::whole(wire, &answer, None, self.shared.now);
         self.farewells.push(farewell);
     }
 
@@ -525,7 +546,7 @@ impl<S: Sys> Server<S> {
             return Err(stopping());
         }
         // This one is no newcomer any more.
-        if self.full() {
+        if self.full() && !self.make_place() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }
         let not_found = || Refusal::new(404, "route", "404: no event program there");
@@ -589,7 +610,7 @@ impl<S: Sys> Server<S> {
         }
         let mut answer = refusal.answer();
         answer.fields.append(&fields);
-        let farewell = Farewell::answer(wire, &answer, None, shared.now);
+        let farewell = Farewell::whole(wire, &answer, None, shared.now);
         self.farewells.push(farewell);
     }
 }

@@ -9,6 +9,7 @@ use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
 use crate::sys::{FileType, Open, Sys};
 use crate::target::{Scope, Target};
+use crate::wire::Farewell;
 use log::{info, warn};
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -202,7 +203,7 @@ impl<S: Sys> Server<S> {
             Command::Leave(target, room) => {
                 for number in self.meant(&target) {
                     if let Some(client) = self.clients.get_mut(number) {
-                        client.leave(&room);
+                        client.leave(&room, &mut self.shared);
                     }
                 }
                 Ok(true)
@@ -260,6 +261,7 @@ impl<S: Sys> Server<S> {
             let much = most.unwrap_or_default() / 2;
             let behind = self.clients.values_mut().filter(|c| c.queued() > much);
             behind.for_each(Client::block);
+            self.farewells.iter_mut().for_each(Farewell::hurry);
         }
         charged
     }

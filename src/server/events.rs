@@ -270,7 +270,7 @@ impl<S: Sys> Server<S> {
         match kind {
             Kind::Open => {
                 shared.counters.refused(refusal.cause);
-                client.refuse(&refusal.answer(), None, shared);
+                client.refuse(refusal.answer(), None, shared);
             }
             Kind::Message => {
                 client.answer_post(refusal.answer(), None, shared);
@@ -294,8 +294,8 @@ impl<S: Sys> Server<S> {
                 shared.counters.refused("program");
                 let size = answer.body.len();
                 match payment.take().or_else(|| shared.memory.outbound(size)) {
-                    Some(charge) => client.refuse(&answer, Some(charge), shared),
-                    None => client.refuse(&no_memory().answer(), None, shared),
+                    Some(charge) => client.refuse(answer, Some(charge), shared),
+                    None => client.refuse(no_memory().answer(), None, shared),
                 }
                 false
             }
@@ -311,7 +311,7 @@ impl<S: Sys> Server<S> {
                     let text = "502: the event program chose a subprotocol that was not offered";
                     let refusal = Refusal::new(502, "subprotocol", text);
                     shared.counters.refused(refusal.cause);
-                    client.accept_and_fail(&refusal.answer(), shared);
+                    client.accept_and_fail(refusal.answer(), shared);
                     false
                 }
                 _ => {
@@ -347,7 +347,7 @@ impl<S: Sys> Server<S> {
             );
         }
         for room in rest.leave.iter() {
-            client.leave(room);
+            client.leave(room, &mut self.shared);
         }
         if let Some((close, by)) = rest.close {
             client.close(&close, by, &mut self.shared);

@@ -68,6 +68,13 @@ pub struct Server<S: Sys> {
     upkeep: upkeep::Upkeep,
 }
 
+/// Whose message has not come in whole.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Late {
+    Client(u64),
+    Post(usize),
+}
+
 /// What a place in the poll set belongs to.
 #[derive(Clone, Copy)]
 enum Token {
@@ -179,6 +186,9 @@ impl<S: Sys> Server<S> {
             watched.len() - 1
         };
         let admitting = self.admitting();
+        if !admitting {
+            self.farewells.iter_mut().for_each(Farewell::hurry);
+        }
         let sys = &mut self.shared.sys;
         if let Some(fifo) = self.outbox.wants_reading() {
             sys.watch(fifo, token(Token::Outbox), Interest::Read);
@@ -284,10 +294,11 @@ impl<S: Sys> Server<S> {
         let mut settled = false;
         loop {
             self.clients.values_mut().for_each(Client::unblock);
-            let past = self.catch_up();
             let outbox = self.carry_out_outbox();
             let answers = self.carry_out_answers();
-            if !past && !outbox && !answers {
+            // Last: it leaves no room in a queue, and others may be waiting for that.
+            let past = self.catch_up();
+            if !outbox && !answers && !past {
                 break;
             }
             settled = true;
@@ -334,14 +345,24 @@ impl<S: Sys> Server<S> {
     /// little now and then must not shut out all others. False: nobody is that late.
     fn give_way(&mut self) -> bool {
         let late = self.shared.now.saturating_sub(UNFINISHED);
-        let clients = self.clients.values_mut();
-        let unfinished = clients.filter_map(|client| client.unfinished().map(|at| (at, client)));
-        match unfinished.min_by_key(|(since, _)| *since) {
-            Some((since, client)) if since <= late => {
-                client.give_way(&mut self.shared);
+        let clients = self.clients.iter();
+        let clients =
+            clients.filter_map(|(n, client)| Some((client.unfinished()?, Late::Client(n))));
+        let posts = self.posts.iter().enumerate();
+        let posts = posts.filter_map(|(i, post)| Some((post.as_ref()?.since(), Late::Post(i))));
+        let first = clients.chain(posts).min();
+        match first.filter(|(since, _)| *since <= late) {
+            Some((_, Late::Client(number))) => {
+                if let Some(client) = self.clients.get_mut(number) {
+                    client.give_way(&mut self.shared);
+                }
                 true
             }
-            _ => false,
+            Some((_, Late::Post(i))) => {
+                self.refuse_post(i, &admit::no_memory());
+                true
+            }
+            None => false,
         }
     }
 
@@ -397,13 +418,14 @@ impl<S: Sys> Server<S> {
         for client in self.clients.values_mut() {
             if client.unstarted() {
                 self.shared.counters.refused(refusal.cause);
-                client.refuse(&refusal.answer(), None, &mut self.shared);
+                client.refuse(refusal.answer(), None, &mut self.shared);
             } else {
                 client.close(
                     &Close::new(1001, "going away"),
                     By::Server,
                     &mut self.shared,
                 );
+                client.tell_nobody(&mut self.shared);
             }
         }
         for job in &mut self.jobs {

@@ -72,6 +72,16 @@ impl<F> Post<F> {
         matches!(self.purpose, Purpose::Event(..))
     }
 
+    /// Whether it is a message of that connection.
+    pub fn belongs_to(&self, id: Id) -> bool {
+        matches!(self.purpose, Purpose::Message(of, _) if of == id)
+    }
+
+    /// When it came.
+    pub fn since(&self) -> Duration {
+        self.deadline - HEAD_TIMEOUT
+    }
+
     /// How many descriptors it has.
     pub fn descriptors(&self) -> usize {
         self.wire.descriptors()
@@ -109,7 +119,7 @@ impl<S: Sys> Server<S> {
         };
         let posted = Posted {
             message: (post.opcode, Payload::new(post.body, post.charge)),
-            asker: post.wire,
+            asker: post.wire.back(),
         };
         match post.purpose {
             Purpose::Message(id, number) => {

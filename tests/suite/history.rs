@@ -198,3 +198,58 @@ fn numbers_go_on_whoever_is_there() {
         ("1".to_owned(), "2".to_owned())
     );
 }
+
+#[test]
+fn what_came_before_it_left_or_was_closed_comes_too() {
+    let daemon = Daemon::with(KEPT);
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    let post = format!("/act?id={}&key={}", page.id, page.key);
+    daemon.post(&post, "head WS-To: @a\\nWS-Leave: @a;out bye");
+    let answer = read_answer(&mut waiting);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "bye"));
+    page.note(&answer);
+    daemon.outbox(format!("join {} @a", page.id));
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/rooms/0", "a");
+    daemon.outbox("text @a last\nleave @a @a");
+    let answer = read_answer(&mut waiting);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "last"));
+    page.note(&answer);
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.outbox("text /act closing\nclose /act 4000");
+    assert_eq!(read_answer(&mut waiting).body, "closing");
+    assert_eq!(page.poll(&daemon, "").field("ws-close"), Some("4000"));
+}
+
+#[test]
+fn who_reads_what_it_missed_is_sent_to_meanwhile() {
+    let args = "--history 2000000 --queue 2000 --slow-timeout 2 --ping 1";
+    let mut daemon = Daemon::with(args);
+    let text = "x".repeat(1000);
+    for begin in (0..1000).step_by(50) {
+        let lines: Vec<_> = (begin..begin + 50)
+            .map(|i| format!("text /act {i} {text}"))
+            .collect();
+        daemon.outbox(lines.join("\n"));
+    }
+    daemon.status_until("/history/next", 1001);
+    let url = format!("/act?via=sse&since={}-0", boot(&daemon));
+    let mut events = Events::open(daemon.get_by_pipe(&url, &[]));
+    daemon.outbox(format!("text {} you", events.id));
+    let mut told = None;
+    for i in 0..1000 {
+        let mut event = events.text();
+        if event == "you" {
+            told = Some(i);
+            event = events.text();
+        }
+        assert_eq!(event, format!("{i} {text}"));
+        // Slower than --slow-timeout and --ping: but it reads.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(told.is_some_and(|i| i < 900), "{told:?}");
+    daemon.quiet();
+}

@@ -124,7 +124,7 @@ fn ids_are_never_used_again() {
 }
 
 /// Options, and the least --memory that they allow.
-fn least_memory(args: &str) -> String {
+pub fn least_memory(args: &str) -> String {
     let (code, said) = Start::default().args(args).args("--memory 1").fails();
     assert_eq!(code, 100);
     let least = said

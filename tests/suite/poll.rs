@@ -1,6 +1,10 @@
 //! Long polls.
 
-use crate::harness::{Answer, Daemon, Poller, read_answer};
+use crate::harness::{Answer, Daemon, Poller, read_answer, wait_for};
+use crate::limits::least_memory;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 const POLL: &str = "/act?via=poll";
 
@@ -203,4 +207,166 @@ fn shutdown_answers_those_who_wait() {
         (410, Some("1001 going away"))
     );
     assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn what_was_sent_before_a_close_comes_before_it() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    let mut waiting = page.ask(&daemon, "");
+    daemon.status_until("/connections/0/queue", 0);
+    daemon.outbox(format!(
+        "text {0} 1\ntext {0} 2\nclose {0} 4000 so long",
+        page.id
+    ));
+    assert_eq!(read_answer(&mut waiting).body, "1");
+    // It is closed already, whatever it still gets.
+    daemon.event(&format!("close {} 0 4000 server so long", page.id));
+    assert_eq!(page.poll(&daemon, "").body, "2");
+    let end = page.poll(&daemon, "");
+    assert_eq!(
+        (end.status, end.field("ws-close")),
+        (410, Some("4000 so long"))
+    );
+    let gone = page.poll(&daemon, "");
+    assert_eq!((gone.status, gone.field("ws-close")), (410, None));
+    daemon.until_empty();
+}
+
+#[test]
+fn a_close_between_two_polls_is_told_to_the_next() {
+    let daemon = Daemon::start();
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    daemon.outbox(format!("close {} 4001 enough", page.id));
+    daemon.event(&format!("close {} 0 4001 server enough", page.id));
+    let end = page.poll(&daemon, "");
+    assert_eq!(
+        (end.status, end.field("ws-close")),
+        (410, Some("4001 enough"))
+    );
+    // Whoever does not come is not waited for for ever.
+    let mut lost = Poller::new(POLL);
+    lost.poll(&daemon, "&wait=0");
+    daemon.outbox(format!("text {0} never read\nclose {0}", lost.id));
+    daemon.until_gone(&lost.id);
+    daemon.status_until("/messages/dropped", 1);
+}
+
+#[test]
+fn a_refusal_is_for_its_page_as_any_answer_is() {
+    let mut daemon = Daemon::with("--origin http://friend.test");
+    for open in ["out Status: 403\\n\\nnot you", "exit 3"] {
+        let url = format!("{POLL}&open={open}");
+        let answer = read_answer(&mut daemon.get(&url, &[("HTTP_ORIGIN", "http://friend.test")]));
+        assert!([403, 502].contains(&answer.status));
+        for (name, value) in [
+            ("access-control-allow-origin", "http://friend.test"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(answer.field(name), Some(value), "{answer:?}");
+        }
+    }
+    daemon.expect("open event failed");
+}
+
+#[test]
+fn a_program_that_says_who_may_read_it_is_not_contradicted() {
+    let daemon = Daemon::with("--origin http://friend.test");
+    let open = "head access-control-allow-origin: *\\nCache-Control: no-cache";
+    let url = format!("{POLL}&wait=0&open={open}");
+    let answer = read_answer(&mut daemon.get(&url, &[("HTTP_ORIGIN", "http://friend.test")]));
+    for name in ["access-control-allow-origin", "cache-control"] {
+        let values = answer.fields.iter().filter(|(n, _)| n == name);
+        assert_eq!(values.count(), 1, "{answer:?}");
+    }
+    assert_eq!(answer.field("cache-control"), Some("no-cache"));
+}
+
+#[test]
+fn an_array_takes_no_more_memory_than_there_is() {
+    let daemon = Daemon::with(&least_memory(
+        "--jobs 1 --max-message 1000 --max-reply 200000 --queue 1000000",
+    ));
+    let mut page = Poller::new("/act?via=poll&batch=1&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    let mut sender = daemon.connect("/act");
+    sender.send("head WS-To: @a;flood 190000");
+    let answer = page.poll(&daemon, "");
+    let texts: Vec<String> = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((texts.len(), texts[0].len()), (1, 190_000));
+}
+
+#[test]
+fn a_long_answer_may_take_its_time() {
+    let daemon = Daemon::with("--max-reply 3000000");
+    let mut waiting = daemon.get_by_pipe("/act?via=poll&open=head WS-Join: @a", &[]);
+    let mut sender = daemon.connect("/act");
+    daemon.status_until("/connections/0/rooms/0", "a");
+    sender.send("head WS-To: @a;flood 2000000");
+    let (mut piece, mut total) = (vec![0; 32 * 1024], 0);
+    loop {
+        match waiting.read(&mut piece).expect("read") {
+            0 => break,
+            count => total += count,
+        }
+        // As a slow line would: it takes longer than any one step may.
+        std::thread::sleep(Duration::from_millis(120));
+    }
+    assert!(total > 2_000_000, "{total}");
+}
+
+#[test]
+fn over_tls_its_cookie_is_for_tls_alone() {
+    let daemon = Daemon::start();
+    let answer = read_answer(&mut daemon.get("/act?wait=0", &[("HTTPS", "on")]));
+    let set = answer.field("set-cookie").expect("a cookie");
+    assert!(set.ends_with("; SameSite=Strict; Secure"), "{set}");
+}
+
+#[test]
+fn nobody_takes_his_time_where_others_wait() {
+    let daemon = Daemon::with("--max-connections 1 --max-reply 400000 --memory 100000000");
+    let url = "/act?via=poll&open=out Status: 403\\n\\n;flood 400000";
+    // So many that they have all descriptors.
+    let mut slow = Vec::new();
+    for i in 1..=17 {
+        slow.push(daemon.get_by_pipe(url, &[]));
+        daemon.status_until("/refusals/program", i);
+    }
+    let connected = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut piece = vec![0; 4096];
+            while !connected.load(Relaxed) {
+                for answer in &mut slow {
+                    let _ = answer.read(&mut piece).expect("read");
+                }
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let begun = Instant::now();
+        daemon.connect("/act").works();
+        connected.store(true, Relaxed);
+        assert!(begun.elapsed() < Duration::from_secs(40));
+    });
+}
+
+#[test]
+fn who_never_comes_back_shuts_nobody_out() {
+    let daemon = Daemon::with("--max-connections 2");
+    let lost = read_answer(&mut daemon.get("/act?wait=0", &[]));
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    page.poll(&daemon, "&wait=0");
+    // As long as it may yet come back, there is no room.
+    wait_for("a place", || {
+        let answer = read_answer(&mut daemon.raw("/act", &[]));
+        (answer.status == 101).then_some(())
+    });
+    let id = lost.field("ws-id").expect("an id");
+    daemon.event(&format!("close {id} 0 1006 timeout"));
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
 }

@@ -1,6 +1,7 @@
 //! Messages that come up by POST.
 
-use crate::harness::{Daemon, Events, Poller};
+use crate::harness::{Daemon, Events, Poller, read_answer, wait_for};
+use crate::limits::least_memory;
 use std::io::Write;
 
 #[test]
@@ -236,6 +237,7 @@ fn those_who_are_connected_can_send_where_nobody_else_may_come() {
     let first = Events::open(daemon.get("/act?via=sse", &[]));
     let mut second = Poller::new("/act?via=poll");
     second.poll(&daemon, "&wait=0");
+    second.poll(&daemon, "&wait=0");
     let refused = crate::harness::read_answer(&mut daemon.get("/act?via=sse", &[]));
     assert_eq!(refused.status, 503);
     assert_eq!(daemon.post("/act", "head X: y;out x").status, 503);
@@ -244,4 +246,73 @@ fn those_who_are_connected_can_send_where_nobody_else_may_come() {
         let answer = daemon.post(&format!("/act?{query}"), "head X: y;out through");
         assert_eq!(answer.body, "through");
     }
+}
+
+#[test]
+fn a_connections_posts_come_by_its_route_alone() {
+    let daemon = Daemon::start();
+    let events = Events::open(daemon.get("/act/room?via=sse", &[]));
+    let query = events.query();
+    let post = |program: &str, path: &str| {
+        let url = format!("{path}?{query}");
+        daemon
+            .post_by(program, &url, &[], b"head X: y;out x")
+            .status
+    };
+    // Whoever may not reach /act by the web server's rules does not by another name.
+    assert_eq!(post("ws-post", "/act2"), 410);
+    assert_eq!(post("ws-post", "/act"), 410);
+    assert_eq!(post("post-act", "/elsewhere"), 410);
+    assert_eq!(post("ws-post", "/act/room"), 200);
+    assert_eq!(post("post-act", "/room"), 200);
+}
+
+#[test]
+fn who_never_finishes_a_body_shuts_nobody_out() {
+    let daemon = Daemon::with(&least_memory("--max-message 60000 --jobs 1"));
+    let mut bystander = daemon.connect("/act2");
+    let unused = daemon.number("/memory/used");
+    let variables = [
+        ("REQUEST_METHOD", "POST"),
+        ("PATH_INFO", "/act"),
+        ("HTTP_UPGRADE", ""),
+        ("HTTP_SEC_WEBSOCKET_KEY", ""),
+    ];
+    let (mut unfinished, mut claimed) = (Vec::new(), 0);
+    for length in [60_000, 60_000, 40_000] {
+        let claim = [("CONTENT_LENGTH", &*format!("{length}"))];
+        unfinished.push(daemon.hand_off("ws-post", &[&variables[..], &claim].concat()));
+        claimed += length;
+        wait_for("the claim", || {
+            (daemon.number("/memory/used") > unused + claimed).then_some(())
+        });
+    }
+    // Longer than a moment.
+    assert_eq!(bystander.ask("sleep 1500;head X: y;out slept"), "slept");
+    let message = format!("head X: y;out here;{}", " ".repeat(50_000));
+    assert_eq!(bystander.ask(&message), "here");
+    assert_eq!(read_answer(&mut unfinished[0]).status, 503);
+}
+
+#[test]
+fn one_connections_posts_leave_room_for_others() {
+    let daemon = Daemon::with("--max-connections 2 --event-timeout 60");
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let url = format!("/act?{}", events.query());
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| daemon.post(&url, "until go;head X: y;out first"));
+        daemon.event(&format!("message {}", events.id));
+        let more: Vec<_> = (0..9)
+            .map(|_| scope.spawn(|| daemon.post(&url, "head X: y;out more")))
+            .collect();
+        daemon.status_until("/refusals/posts", 1);
+        daemon.connect("/act").works();
+        daemon.let_go("go");
+        assert_eq!(first.join().expect("first").body, "first");
+        let more = more.into_iter().map(|post| post.join().expect("a POST"));
+        let (taken, refused): (Vec<_>, Vec<_>) = more.partition(|answer| answer.status == 200);
+        assert_eq!((taken.len(), refused.len()), (8, 1));
+        assert_eq!(refused[0].field("retry-after"), Some("1"));
+    });
+    assert_eq!(daemon.post(&url, "head X: y;out again").body, "again");
 }

@@ -197,7 +197,7 @@ fn a_wrong_push_is_answered_with_its_reason() {
         ),
         ("", none, b"hi", 400, "?to=TARGET is missing"),
         ("tomato=@a", none, b"hi", 400, "?to=TARGET is missing"),
-        ("to=%4", none, b"hi", 400, "?to=TARGET is missing"),
+        ("to=%4", none, b"hi", 400, "no target: '%4'"),
         (
             "to=a",
             none,
