@@ -281,6 +281,8 @@ struct Meter {
     payload: Option<u64>,
     /// For the message being put together.
     charge: Option<Charge>,
+    /// Its bytes so far.
+    message: u64,
     /// There was no memory for the frame whose header is complete but for its last byte.
     unpaid: bool,
     /// The payload of a close frame, unmasked.
@@ -303,6 +305,9 @@ impl Meter {
                     self.unpaid = true;
                     self.seen -= 1;
                     return count - 1;
+                }
+                if self.header[0] & 0x08 == 0 {
+                    self.message = self.begun().saturating_add(self.payload_len());
                 }
                 self.payload = Some(self.payload_len());
             }
@@ -366,12 +371,13 @@ impl Meter {
         let length = self.payload_len();
         // A larger one is refused by tungstenite, and a small one lies in buffers that are
         // charged with the connection.
-        if length > max_message as u64 || length < IDLE_BUFFER as u64 && self.unfragmented() {
+        if length > max_message as u64 || length < IDLE_BUFFER as u64 && self.alone() {
             return true;
         }
         // A fragment is copied as the message is put together, into a vector that may grow
-        // to twice its need.
-        let copies = if self.unfragmented() { 1 } else { 3 };
+        // to twice its need; but not one that makes the message too large.
+        let fits = self.begun().saturating_add(length) <= max_message as u64;
+        let copies = if fits && !self.alone() { 3 } else { 1 };
         let Some(more) = memory.inbound(length as usize * copies) else {
             return false;
         };
@@ -382,9 +388,16 @@ impl Meter {
         true
     }
 
-    /// FIN is set, and it is no continuation.
-    fn unfragmented(&self) -> bool {
-        self.header[0] & 0x80 != 0 && self.header[0] & 0x0f != 0
+    /// Bytes of the message that this frame goes on with.
+    fn begun(&self) -> u64 {
+        let continues = self.header[0] & 0x0f == 0;
+        if continues { self.message } else { 0 }
+    }
+
+    /// It is a whole message, or a control frame, which is never put together.
+    fn alone(&self) -> bool {
+        let (fin, opcode) = (self.header[0] & 0x80 != 0, self.header[0] & 0x0f);
+        opcode & 0x08 != 0 || fin && opcode != 0
     }
 }
 
