@@ -7,7 +7,7 @@ use std::process::Command;
 const TRANSPORTS: [&str; 3] = ["websocket", "sse", "poll"];
 /// A member of the room @a.
 const URL: &str = "/cgi-bin/nph-ws/act?open=head%20WS-Join:%20@a";
-const KEPT: &str = "--history 1000000 --ping 1";
+const KEPT: &str = "--history 1000000 --ping 1 --poll-wait 4";
 
 fn open(browser: &mut Browser, origin: &str) -> Page {
     browser.open(&format!("{origin}/line.html"))
@@ -356,7 +356,7 @@ fn cut_at_random_every_few_messages_nothing_is_missed_doubled_or_overtaken() {
 #[test]
 fn a_page_that_goes_and_a_page_that_closes_leave_nothing() {
     // An early close may leave a chain that has heard of no page: it ends soon.
-    let daemon = Daemon::with("--poll-wait 1 --ping 1");
+    let daemon = Daemon::with("--poll-wait 4 --ping 1");
     let server = Server::lighttpd(&daemon);
     let mut browser = Browser::start();
     let page = open(&mut browser, &server.origin());
