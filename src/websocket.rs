@@ -281,8 +281,8 @@ struct Meter {
     payload: Option<u64>,
     /// For the message being put together.
     charge: Option<Charge>,
-    /// Its bytes so far.
-    message: u64,
+    /// Its bytes so far, if it goes on behind the frames that were seen.
+    begun: Option<u64>,
     /// There was no memory for the frame whose header is complete but for its last byte.
     unpaid: bool,
     /// The payload of a close frame, unmasked.
@@ -306,10 +306,12 @@ impl Meter {
                     self.seen -= 1;
                     return count - 1;
                 }
-                if self.header[0] & 0x08 == 0 {
-                    self.message = self.begun().saturating_add(self.payload_len());
+                let length = self.payload_len();
+                if !self.control() {
+                    let so_far = self.begun.unwrap_or(0).saturating_add(length);
+                    self.begun = Some(so_far).filter(|_| !self.fin());
                 }
-                self.payload = Some(self.payload_len());
+                self.payload = Some(length);
             }
         }
         let Some(left) = &mut self.payload else {
@@ -371,13 +373,14 @@ impl Meter {
         let length = self.payload_len();
         // A larger one is refused by tungstenite, and a small one lies in buffers that are
         // charged with the connection.
-        if length > max_message as u64 || length < IDLE_BUFFER as u64 && self.alone() {
+        if length > max_message as u64 || length < IDLE_BUFFER as u64 && !self.fragment() {
             return true;
         }
         // A fragment is copied as the message is put together, into a vector that may grow
         // to twice its need; but not one that makes the message too large.
-        let fits = self.begun().saturating_add(length) <= max_message as u64;
-        let copies = if fits && !self.alone() { 3 } else { 1 };
+        let whole = self.begun.unwrap_or(0).saturating_add(length);
+        let copied = self.fragment() && whole <= max_message as u64;
+        let copies = if copied { 3 } else { 1 };
         let Some(more) = memory.inbound(length as usize * copies) else {
             return false;
         };
@@ -388,16 +391,22 @@ impl Meter {
         true
     }
 
-    /// Bytes of the message that this frame goes on with.
-    fn begun(&self) -> u64 {
-        let continues = self.header[0] & 0x0f == 0;
-        if continues { self.message } else { 0 }
+    fn fin(&self) -> bool {
+        self.header[0] & 0x80 != 0
     }
 
-    /// It is a whole message, or a control frame, which is never put together.
-    fn alone(&self) -> bool {
-        let (fin, opcode) = (self.header[0] & 0x80 != 0, self.header[0] & 0x0f);
-        opcode & 0x08 != 0 || fin && opcode != 0
+    fn control(&self) -> bool {
+        self.header[0] & 0x08 != 0
+    }
+
+    /// It is a part of a message. Anything else is a whole one, a control frame, or breaks the
+    /// protocol, and is never put together.
+    fn fragment(&self) -> bool {
+        match self.header[0] & 0x7f {
+            0 => true,
+            1 | 2 => !self.fin() && self.begun.is_none(),
+            _ => false,
+        }
     }
 }
 
