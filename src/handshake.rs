@@ -128,7 +128,7 @@ pub fn check_origin(vars: &Variables, origins: &Origins) -> Result<(), Refusal> 
         return Ok(());
     }
     let refuse = |cause, text: String| Err(Refusal::new(403, cause, text));
-    let text = core::str::from_utf8(sent).unwrap_or_default().trim();
+    let text = core::str::from_utf8(sent).unwrap_or_default().trim_ascii();
     if text == "null" {
         return match origins.null {
             true => Ok(()),
@@ -161,7 +161,7 @@ pub fn check_origin(vars: &Variables, origins: &Origins) -> Result<(), Refusal> 
 pub fn has_token(value: &str, token: &str) -> bool {
     value
         .split(',')
-        .any(|t| t.trim().eq_ignore_ascii_case(token))
+        .any(|t| t.trim_ascii().eq_ignore_ascii_case(token))
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub enum Payload {
 pub fn parse(line: &[u8]) -> Result<Option<Command>, String> {
     let not_text = || "it is not UTF-8 (binary needs base64)".to_owned();
     let line = core::str::from_utf8(line).map_err(|_| not_text())?;
-    if line.trim().is_empty() || line.starts_with('#') {
+    if line.trim_ascii().is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     if line.contains('\0') {

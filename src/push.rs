@@ -45,7 +45,7 @@ fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16,
     let token = first_line(sys, &run.token());
     let given = bearer(variable("HTTP_AUTHORIZATION")).unwrap_or(variable("HTTP_X_WS_TOKEN"));
     match token {
-        Some(token) if key::same(token.as_bytes(), given.trim().as_bytes()) => {}
+        Some(token) if key::same(token.as_bytes(), given.trim_ascii().as_bytes()) => {}
         // One answer for both, so that nothing can be learned from it.
         _ => {
             let why = "needs the token of the run folder in Authorization: Bearer or X-WS-Token";
@@ -86,7 +86,7 @@ fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16,
 }
 
 fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.trim().split_once(' ')?;
+    let (scheme, token) = authorization.trim_ascii().split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 

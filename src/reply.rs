@@ -301,7 +301,7 @@ fn field(line: &[u8]) -> Result<(&str, &[u8]), String> {
 fn status(value: &str) -> Result<(u16, String), String> {
     let (code, phrase) = value.split_once(' ').unwrap_or((value, ""));
     match code.parse() {
-        Ok(code @ 200..=599) if value.len() >= 3 => Ok((code, phrase.trim().to_owned())),
+        Ok(code @ 200..=599) if value.len() >= 3 => Ok((code, phrase.trim_ascii().to_owned())),
         _ => Err(format!("no status from 200 to 599: '{value}'")),
     }
 }

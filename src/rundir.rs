@@ -275,6 +275,6 @@ pub fn first_line<S: Sys>(sys: &S, path: &str) -> Option<String> {
     let mut buf = [0; 512];
     let len = sys.read(&file, &mut buf).ok()?;
     let text = core::str::from_utf8(&buf[..len]).ok()?;
-    let line = text.lines().next()?.trim();
+    let line = text.lines().next()?.trim_ascii();
     (!line.is_empty()).then(|| line.to_owned())
 }

@@ -92,7 +92,7 @@ impl Target {
         let bad = || {
             format!(
                 "no target: '{}' (ID, @room, /route or @all, then ~ID)",
-                text.escape_debug()
+                text
             )
         };
         let (scope, except) = match text.split_once('~') {
@@ -136,7 +136,7 @@ pub fn room(text: &str) -> Result<String, String> {
         Some(name) if name::valid(name) => Ok(name.to_owned()),
         _ => Err(format!(
             "no room: '{}' (@ and 1 to {NAME} of A-Za-z0-9._-)",
-            text.escape_debug()
+            text
         )),
     }
 }

@@ -151,7 +151,7 @@ fn cookie(vars: &Variables) -> Option<(Id, String)> {
     let mut cookies = vars.text("HTTP_COOKIE").split(';');
     let ours = cookies.find_map(|cookie| {
         let (name, value) = cookie.split_once('=')?;
-        (name.trim() == COOKIE).then_some(value.trim())
+        (name.trim_ascii() == COOKIE).then_some(value.trim_ascii())
     })?;
     let (id, key) = ours.split_once('.')?;
     Some((Id::parse(id)?, key.to_owned()))

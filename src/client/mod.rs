@@ -53,7 +53,7 @@ impl Request {
     /// Whether this subprotocol was among those offered.
     pub fn offered(&self, protocol: &str) -> bool {
         let offered = self.variables.text("HTTP_SEC_WEBSOCKET_PROTOCOL");
-        offered.split(',').any(|p| p.trim() == protocol)
+        offered.split(',').any(|p| p.trim_ascii() == protocol)
     }
 }
 

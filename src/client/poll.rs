@@ -207,7 +207,7 @@ impl<F> Client<F> {
     pub(super) fn answer_close(&mut self, close: &Close) {
         let mut fields = self.request.fields.clone();
         let value = format!("{} {}", close.code, close.reason);
-        let value = value.trim_end().replace(char::is_control, " ");
+        let value = value.trim_ascii_end().replace(char::is_control, " ");
         fields.put("WS-Close", value);
         let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
         let answer = Answer::empty(410, fields);

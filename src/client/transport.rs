@@ -179,7 +179,7 @@ impl<F> Client<F> {
                 let reason = close.reason.replace(['\r', '\n'], " ");
                 let data = format!("{} {reason}", close.code);
                 self.queue
-                    .push_control(event("close", None, data.trim_end()));
+                    .push_control(event("close", None, data.trim_ascii_end()));
             }
             Transport::Poll(_) => self.answer_close(close),
             Transport::Post => {}
