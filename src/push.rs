@@ -25,7 +25,9 @@ pub fn run<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> u8 {
     }
     answer.push_str("\r\n");
     if !text.is_empty() {
-        answer.push_str(&format!("{status}: {text}\n"));
+        // One line, whatever it repeats of the query.
+        let line = logging::line(&format!("{status}: {text}"));
+        answer.push_str(&String::from_utf8_lossy(&line));
     }
     match print(sys, &answer) {
         Ok(()) => 0,
