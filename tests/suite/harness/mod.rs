@@ -37,7 +37,7 @@ pub use relay::Relay;
 pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
 pub use sockets::{request, tcp_pair};
-pub use stream::{Event, Events};
+pub use stream::Events;
 pub use waiting::wait_for;
 pub use ways::Poller;
 pub use ws::{KEY, Ws};
