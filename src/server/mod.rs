@@ -60,6 +60,8 @@ pub struct Server<S: Sys> {
     outbox: Outbox<S::Fd>,
     /// No descriptor could be had: newcomers wait until then.
     admit_again: Duration,
+    /// What came last from the history is not written yet.
+    catching_up: bool,
     /// A program could not be started: none is before a job has ended.
     out_of_means: bool,
     /// When a shutdown ends.
@@ -128,6 +130,7 @@ impl<S: Sys> Server<S> {
             answers: Vec::new(),
             outbox: Outbox::new(held.outbox),
             admit_again: Duration::ZERO,
+            catching_up: false,
             out_of_means: false,
             stopping: None,
         }
@@ -141,12 +144,13 @@ impl<S: Sys> Server<S> {
             let deadline = due.into_iter().chain(self.status.due());
             // A shutdown puts nothing back.
             let upkeep = Some(self.upkeep.due()).filter(|_| self.stopping.is_none());
-            let deadline = deadline.chain(upkeep).min();
+            let unwritten = Some(self.shared.now).filter(|_| self.catching_up);
+            let deadline = deadline.chain(upkeep).chain(unwritten).min();
             let signals = self.shared.sys.wait(deadline, &mut ready);
             let signals = signals.map_err(|e| format!("waiting failed: {e}"))?;
             self.shared.now = self.shared.sys.now();
             let expires = due.is_some_and(|at| at <= self.shared.now);
-            let active = !ready.is_empty() || signals.child || expires;
+            let active = !ready.is_empty() || signals.child || expires || self.catching_up;
 
             for ready in ready.drain(..) {
                 self.dispatch(watched[ready.token], ready);
@@ -292,6 +296,7 @@ impl<S: Sys> Server<S> {
     /// of the rest. True: something was carried out.
     fn settle(&mut self) -> bool {
         let mut settled = false;
+        self.catching_up = false;
         loop {
             self.clients.values_mut().for_each(Client::unblock);
             let outbox = self.carry_out_outbox();
@@ -301,7 +306,10 @@ impl<S: Sys> Server<S> {
             if !outbox && !answers && !past {
                 break;
             }
-            settled = true;
+            // What comes from the history is written in the next turn: whoever takes it as fast as
+            // it is there would keep all others waiting to its end.
+            self.catching_up |= past;
+            settled |= outbox || answers;
         }
         // Behind a line that waits there may be one for each of those who are full: the last
         // writer must not wait for them one after the other.

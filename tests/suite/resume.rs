@@ -99,7 +99,7 @@ fn polls(site: &Site, got: &Got, from: &str, batch: bool) {
 
 #[test]
 fn ten_thousand_messages_reach_clients_that_are_cut_at_random() {
-    let args = "--history 4000000 --listen 127.0.0.1:0 --max-connections 500 --ping 0";
+    let args = "--history 4000000 --listen 127.0.0.1:0 --max-connections 400 --ping 0";
     let daemon = Daemon::with(args);
     let site = Site {
         port: daemon.port("tcp"),
