@@ -1,0 +1,130 @@
+//! What a page has got of what feeders wrote to it: all of it in order, each once; where some is
+//! missing it has been told.
+
+use std::sync::Mutex;
+
+/// What feeders write to pages.
+pub const ROOM: &str = "@page";
+
+/// A message's place: which feeder wrote it, and its number there.
+type Place = (u64, u64);
+
+/// A skip in the history that the ring's size accounts for is not shorter than this: some
+/// `--history` / 8 KB, more than any message takes.
+const RING: u64 = super::killed::HISTORY as u64 / 8192;
+
+/// A place in the daemon's history: `BOOT-N`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    pub boot: String,
+    number: u64,
+}
+
+impl Mark {
+    pub fn parse(text: &str) -> Mark {
+        let (boot, number) = text.split_once('-').expect("a mark");
+        Mark {
+            boot: boot.to_owned(),
+            number: number.parse().expect("a number"),
+        }
+    }
+}
+
+/// What others see of it.
+#[derive(Default)]
+pub struct Seen(Mutex<(String, u64)>);
+
+impl Seen {
+    /// How many messages have come, the last of this daemon's.
+    pub fn now(&self) -> (String, u64) {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// What one page has got.
+pub struct Got<'a> {
+    name: &'a str,
+    seen: &'a Seen,
+    last: Option<Place>,
+    /// Whether nothing may be missing before the next.
+    whole: bool,
+    /// The daemon that it was at has gone: it has to be told before the next.
+    owed: bool,
+    /// Told that messages of its daemon are missing behind this one.
+    skipped: Option<u64>,
+    /// Where it is in the history.
+    at: Option<Mark>,
+    /// How often it was told of a gap.
+    pub gaps: u64,
+}
+
+impl<'a> Got<'a> {
+    pub fn new(name: &'a str, seen: &'a Seen) -> Got<'a> {
+        Got {
+            name,
+            seen,
+            last: None,
+            whole: false,
+            owed: false,
+            skipped: None,
+            at: None,
+            gaps: 0,
+        }
+    }
+
+    /// It is told where in the history it is.
+    pub fn at(&mut self, mark: &str) {
+        let mark = Mark::parse(mark);
+        if let Some(before) = &self.at {
+            match mark.boot == before.boot {
+                true => assert!(mark.number >= before.number, "{}: back in time", self.name),
+                false => self.owed = true,
+            }
+            if let Some(from) = self.skipped.filter(|_| mark.number > before.number) {
+                let skipped = mark.number - from;
+                assert!(skipped > RING, "{}: {skipped} are no gap", self.name);
+                self.skipped = None;
+            }
+        }
+        self.at = Some(mark);
+    }
+
+    /// It is told that messages are missing.
+    pub fn gap(&mut self) {
+        self.gaps += 1;
+        if !self.owed {
+            self.skipped = self.at.as_ref().map(|mark| mark.number);
+        }
+        (self.owed, self.whole) = (false, false);
+    }
+
+    /// It can't go on where it was: what is missing then, nobody tells it.
+    pub fn cut(&mut self) {
+        (self.owed, self.whole, self.skipped, self.at) = (false, false, None, None);
+    }
+
+    /// A message, of the daemon of this start.
+    pub fn message(&mut self, text: &str, boot: &str) {
+        let name = self.name;
+        let mut words = text.split(' ');
+        assert_eq!(words.next(), Some("page"), "{name}: {text}");
+        let mut number = || words.next().and_then(|word| word.parse().ok());
+        let (Some(feeder), Some(number)) = (number(), number()) else {
+            panic!("{name}: {text}");
+        };
+        let next = (feeder, number);
+        assert!(!self.owed, "{name}: {next:?}, and not told what is lost");
+        if let Some(last) = self.last {
+            assert!(next > last, "{name}: {next:?} after {last:?}");
+            let expected = match feeder == last.0 {
+                true => last.1 + 1,
+                false => 1,
+            };
+            let whole = !self.whole || number == expected;
+            assert!(whole, "{name}: {next:?} after {last:?}, without a word");
+        }
+        (self.last, self.whole) = (Some(next), true);
+        let mut seen = self.seen.0.lock().unwrap();
+        *seen = (boot.to_owned(), seen.1 + 1);
+    }
+}
