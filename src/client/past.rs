@@ -15,8 +15,8 @@ pub(super) struct Past {
     next: Option<u64>,
     /// Where messages as they come began for it.
     from: u64,
-    /// What it asked for is not there any more, and it has not been told.
-    lost: bool,
+    /// What it last asked for is not there any more.
+    pub lost: bool,
 }
 
 impl Past {
@@ -84,11 +84,6 @@ impl<F> Client<F> {
         shared: &mut Shared<S>,
     ) -> bool {
         let mut moved = false;
-        if self.past.lost && matches!(self.link, Link::Open) {
-            self.past.lost = false;
-            self.say_gap();
-            moved = true;
-        }
         while let Some(place) = self.past.next.filter(|_| takes(self)) {
             let history = &shared.history;
             let (number, message) = match history.find(place, |target| self.meant_by(target)) {

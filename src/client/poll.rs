@@ -113,6 +113,9 @@ impl<F> Client<F> {
         // What it has not got of the last answer it gets again.
         if let Some(since) = way::since(request) {
             self.past.go_behind(since, &shared.history);
+            if self.past.lost {
+                self.say_gap();
+            }
         }
         if wish.close {
             self.answer_nothing(shared);

@@ -48,6 +48,8 @@ pub struct Got<'a> {
     last: Option<Place>,
     /// Whether nothing may be missing before the next.
     whole: bool,
+    /// Told of a gap before the next.
+    told: bool,
     /// The daemon that it was at has gone: it has to be told before the next.
     owed: bool,
     /// Told that messages of its daemon are missing behind this one.
@@ -65,6 +67,7 @@ impl<'a> Got<'a> {
             seen,
             last: None,
             whole: false,
+            told: false,
             owed: false,
             skipped: None,
             at: None,
@@ -78,9 +81,9 @@ impl<'a> Got<'a> {
         if let Some(before) = &self.at {
             match mark.boot == before.boot {
                 true => assert!(mark.number >= before.number, "{}: back in time", self.name),
-                false => self.owed = true,
+                false => (self.owed, self.skipped) = (!self.told, None),
             }
-            if let Some(from) = self.skipped.filter(|_| mark.number > before.number) {
+            if let Some(from) = self.skipped.filter(|from| mark.number > *from) {
                 let skipped = mark.number - from;
                 assert!(skipped > RING, "{}: {skipped} are no gap", self.name);
                 self.skipped = None;
@@ -89,13 +92,11 @@ impl<'a> Got<'a> {
         self.at = Some(mark);
     }
 
-    /// It is told that messages are missing.
+    /// It is told that messages are missing, before it is told where it is then.
     pub fn gap(&mut self) {
         self.gaps += 1;
-        if !self.owed {
-            self.skipped = self.at.as_ref().map(|mark| mark.number);
-        }
-        (self.owed, self.whole) = (false, false);
+        self.skipped = self.at.as_ref().map(|mark| mark.number);
+        (self.told, self.whole) = (true, false);
     }
 
     /// It can't go on where it was: what is missing then, nobody tells it.
@@ -123,7 +124,7 @@ impl<'a> Got<'a> {
             let whole = !self.whole || number == expected;
             assert!(whole, "{name}: {next:?} after {last:?}, without a word");
         }
-        (self.last, self.whole) = (Some(next), true);
+        (self.last, self.whole, self.told) = (Some(next), true, false);
         let mut seen = self.seen.0.lock().unwrap();
         *seen = (boot.to_owned(), seen.1 + 1);
     }

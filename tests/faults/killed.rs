@@ -324,7 +324,10 @@ fn whoever_is_killed_everything_serves_again() {
     let (messages, gaps) = pages.end();
     feeder.kill();
     daemon.until_empty();
-    let what = format!("{at_rest:?} descriptors and bytes, not {:?}", left_of(&daemon));
+    let what = format!(
+        "{at_rest:?} descriptors and bytes, not {:?}",
+        left_of(&daemon)
+    );
     wait_for(&what, || (left_of(&daemon) == at_rest).then_some(()));
     wait_for("the spool folder to be empty", || {
         let spool = std::fs::read_dir(daemon.path("run/spool")).expect("spool");

@@ -199,12 +199,15 @@ impl Page<'_> {
                 (":", _) | ("data:", _) => {}
                 ("", _) if name.is_empty() && data.is_empty() => {}
                 ("", _) => {
+                    if name == "gap" {
+                        self.got.gap();
+                    }
                     if !id.is_empty() {
                         self.is_at(&id);
                     }
                     match name.as_str() {
                         "open" => self.begun(&data),
-                        "gap" => self.got.gap(),
+                        "gap" => {}
                         "" => {
                             self.message(&data);
                             self.post_at_times();
@@ -317,16 +320,10 @@ impl Page<'_> {
         let field = |name: &str| answer.field(name).unwrap_or_else(|| panic!("{answer:?}"));
         let gap = answer.field("ws-gap").is_some();
         let since = field("ws-since");
-        // Its answer stands behind the gap, and may be the first of another daemon's.
-        let boot = self.mark.split('-').next().expect("a part");
-        let same = since.starts_with(boot);
-        if gap && same {
+        if gap {
             self.got.gap();
         }
         self.is_at(since);
-        if gap && !same {
-            self.got.gap();
-        }
         self.is_chain(field("ws-id"), field("ws-key"));
     }
 
