@@ -68,23 +68,17 @@ impl<F> Client<F> {
 
     /// Moves messages from the history to its queue, as many as it takes. True: some were.
     pub fn catch_up<S>(&mut self, shared: &mut Shared<S>) -> bool {
-        self.catch_up_while(Client::takes_history, shared)
+        self.read_on(false, shared)
     }
 
     /// The same, as many as there is room for: its end is near.
     pub(super) fn catch_up_to_end<S>(&mut self, shared: &mut Shared<S>) {
-        let room =
-            |client: &Client<F>| matches!(client.link, Link::Open) && !client.queue.is_full();
-        self.catch_up_while(room, shared);
+        self.read_on(true, shared);
     }
 
-    fn catch_up_while<S>(
-        &mut self,
-        takes: impl Fn(&Client<F>) -> bool,
-        shared: &mut Shared<S>,
-    ) -> bool {
+    fn read_on<S>(&mut self, to_end: bool, shared: &mut Shared<S>) -> bool {
         let mut moved = false;
-        while let Some(place) = self.past.next.filter(|_| takes(self)) {
+        while let Some(place) = self.past.next.filter(|_| self.takes_history(to_end)) {
             let history = &shared.history;
             let (number, message) = match history.find(place, |target| self.meant_by(target)) {
                 Found::Gap(first) => {
@@ -122,11 +116,11 @@ impl<F> Client<F> {
         moved
     }
 
-    fn takes_history(&self) -> bool {
+    fn takes_history(&self, to_end: bool) -> bool {
         matches!(self.link, Link::Open)
             && !self.queue.is_full()
             && match &self.transport {
-                Transport::Poll(chain) => {
+                Transport::Poll(chain) if !to_end => {
                     self.wire.is_some() && (chain.batch || self.queue.is_empty())
                 }
                 _ => true,
