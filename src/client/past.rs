@@ -17,6 +17,8 @@ pub(super) struct Past {
     from: u64,
     /// What it last asked for is not there any more.
     pub lost: bool,
+    /// The number behind all that is meant for it: it is closed.
+    pub until: Option<u64>,
 }
 
 impl Past {
@@ -71,16 +73,20 @@ impl<F> Client<F> {
         self.read_on(false, shared)
     }
 
-    /// The same, as many as there is room for: its end is near.
+    /// The same where its end is near: as many as there is room for, and no later ones. Named polls
+    /// read on as they come, and may come for one of them again.
     pub(super) fn catch_up_to_end<S>(&mut self, shared: &mut Shared<S>) {
-        self.read_on(true, shared);
+        self.read_on(!self.named(), shared);
+        self.past.until = Some(shared.history.next());
     }
 
     fn read_on<S>(&mut self, to_end: bool, shared: &mut Shared<S>) -> bool {
         let mut moved = false;
         while let Some(place) = self.past.next.filter(|_| self.takes_history(to_end)) {
             let history = &shared.history;
-            let (number, message) = match history.find(place, |target| self.meant_by(target)) {
+            let next = self.past.until.unwrap_or(history.next());
+            let (number, message) = match history.find(place, next, |target| self.concerns(target))
+            {
                 Found::Gap(first) => {
                     self.say_gap();
                     self.past.next = Some(first);
@@ -89,8 +95,8 @@ impl<F> Client<F> {
                 }
                 Found::End => {
                     let polls = matches!(self.transport, Transport::Poll(_));
-                    self.past.next = polls.then_some(history.next());
-                    self.past.from = history.next();
+                    self.past.next = polls.then_some(next);
+                    self.past.from = next;
                     break;
                 }
                 Found::Entry(number, entry) => {
@@ -117,7 +123,7 @@ impl<F> Client<F> {
     }
 
     fn takes_history(&self, to_end: bool) -> bool {
-        matches!(self.link, Link::Open)
+        matches!(self.link, Link::Open | Link::Telling { .. })
             && !self.queue.is_full()
             && match &self.transport {
                 Transport::Poll(chain) if !to_end => {

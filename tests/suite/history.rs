@@ -227,8 +227,31 @@ fn what_came_before_it_left_or_was_closed_comes_too() {
     let mut waiting = page.ask(&daemon, "");
     daemon.status_until("/connections/0/queue", 0);
     daemon.outbox("text /act closing\nclose /act 4000");
-    assert_eq!(read_answer(&mut waiting).body, "closing");
+    let answer = read_answer(&mut waiting);
+    assert_eq!(answer.body, "closing");
+    page.note(&answer);
     assert_eq!(page.poll(&daemon, "").field("ws-close"), Some("4000"));
+}
+
+#[test]
+fn what_came_before_a_close_comes_once_and_again_if_its_answer_was_lost() {
+    let daemon = Daemon::with(KEPT);
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
+    daemon.outbox("text @a 1\ntext @a 2\ntext @a 3\nclose @a 4000\ntext @a 4");
+    daemon.event(&format!("close {} 0 4000", page.id));
+    daemon.status_until("/history/next", 5);
+    assert_eq!(page.text(&daemon), "1");
+    let before = page.clone();
+    assert_eq!(page.text(&daemon), "2");
+    page = before;
+    for text in ["2", "3"] {
+        assert_eq!(page.text(&daemon), text);
+    }
+    assert_eq!(page.poll(&daemon, "").field("ws-close"), Some("4000"));
+    // The next connection goes on behind them.
+    (page.id, page.key) = Default::default();
+    assert_eq!(page.text(&daemon), "4");
 }
 
 #[test]
