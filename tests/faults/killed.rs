@@ -229,7 +229,7 @@ fn whoever_is_killed_everything_serves_again() {
     let mut daemon = start(Start::default());
     // With the pipe of its own that it has once it has been handed one.
     assert_eq!(daemon.post("/act", "").status, 204);
-    let left_of = |daemon: &Daemon| (daemon.descriptors().len(), daemon.number("/memory/used"));
+    let left_of = |daemon: &Daemon| (daemon.number("/memory/used"), daemon.descriptors().len());
     let at_rest = left_of(&daemon);
     let mut boa = Server::boa("rc21", &daemon);
     let mut lighttpd = Server::lighttpd(&daemon);
@@ -325,7 +325,7 @@ fn whoever_is_killed_everything_serves_again() {
     feeder.kill();
     daemon.until_empty();
     let what = format!(
-        "{at_rest:?} descriptors and bytes, not {:?}",
+        "{at_rest:?} bytes and descriptors, not {:?}",
         left_of(&daemon)
     );
     wait_for(&what, || (left_of(&daemon) == at_rest).then_some(()));

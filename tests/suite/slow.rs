@@ -14,13 +14,13 @@ fn in_haste(haste: u32, args: &str) -> Daemon {
     start.args("--event-timeout 3000").args(args).ready()
 }
 
-/// What it holds: descriptors, and bytes of memory.
-fn held(daemon: &Daemon) -> (usize, u64) {
-    (daemon.descriptors().len(), daemon.number("/memory/used"))
+/// What it holds: bytes of memory and, once that turn is over, descriptors.
+fn held(daemon: &Daemon) -> (u64, usize) {
+    (daemon.number("/memory/used"), daemon.descriptors().len())
 }
 
-fn until_held(daemon: &Daemon, before: (usize, u64)) {
-    let what = format!("{before:?} descriptors and bytes, not {:?}", held(daemon));
+fn until_held(daemon: &Daemon, before: (u64, usize)) {
+    let what = format!("{before:?} bytes and descriptors, not {:?}", held(daemon));
     wait_for(&what, || (held(daemon) == before).then_some(()));
 }
 
