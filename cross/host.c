@@ -429,18 +429,17 @@ static void let_signals_in(void)
 /* ppoll and not poll: uClibc's poll on CPUs without that system call never reports a hang-up. */
 u32 IMPORT(wait)(u64 deadline, u32 to, u32 room)
 {
-    int64_t left = (int64_t)deadline - clock_of(CLOCK_MONOTONIC);
-    struct timespec time = { 0, 0 };
+    u64 now = (u64)clock_of(CLOCK_MONOTONIC);
+    u64 left = deadline > now ? deadline - now : 0;
+    /* Unsigned, as in the module: a CPU without a division has code for each kind. */
+    u64 seconds = left / 1000000000;
+    struct timespec time = { seconds < 1 << 30 ? (time_t)seconds : 1 << 30,
+                             (long)(left % 1000000000) };
     unsigned char *ready = lend(to, room);
     unsigned i, count = watched;
     int result, came;
     if (room != count)
         broken("a table of another size");
-    if (left > 0) {
-        int64_t seconds = left / 1000000000;
-        time.tv_sec = seconds < 1 << 30 ? (time_t)seconds : 1 << 30;
-        time.tv_nsec = (long)(left % 1000000000);
-    }
     watched = 0;
     result = ppoll(polled, count, (int64_t)deadline < 0 ? NULL : &time, catching ? &mask : NULL);
     if (result < 0 && errno != EINTR) {

@@ -4,9 +4,11 @@ use super::transport::Transport;
 use super::{Client, Link};
 use crate::close::{By, Close, Ending};
 use crate::config::Config;
+use crate::frame::Form;
 use crate::limits::SLOW_CLOSE;
 use crate::shared::Shared;
 use crate::sys::Sys;
+use crate::wire::Wire;
 use core::time::Duration;
 use log::{debug, info, warn};
 
@@ -70,8 +72,18 @@ impl<F> Client<F> {
     }
 
     fn ping_at(&self, config: &Config) -> Option<Duration> {
-        let (Pulse::Silent(at) | Pulse::Heard(at) | Pulse::Pinged(at)) = self.pulse;
-        config.ping.filter(|_| self.reads()).map(|ping| at + ping)
+        let ping = config.ping.filter(|_| self.reads())?;
+        Some(match self.pulse {
+            // A web server may learn only by writing that a browser has gone: its first write is
+            // lost, its next fails, and ours after that finds its end closed.
+            Pulse::Silent(at) | Pulse::Heard(at) if self.streams_by_server() => at + ping / 3,
+            Pulse::Silent(at) | Pulse::Heard(at) | Pulse::Pinged(at) => at + ping,
+        })
+    }
+
+    fn streams_by_server(&self) -> bool {
+        let socket = matches!(self.wire, Some(Wire::Socket(_)));
+        self.form() == Form::Event && !socket
     }
 
     fn poll_until(&self) -> Option<Duration> {

@@ -303,7 +303,7 @@ static void folders(void) {
 static void pipes(void) {
     static char block[65536];
     struct iovec parts[2] = {{"ab", 2}, {"cde", 3}};
-    int p[2], fifo, writer, n;
+    int p[2], q[2], fifo, writer, n;
     struct stat st;
     char text[8];
 
@@ -315,6 +315,16 @@ static void pipes(void) {
     for (n = 0; write(p[1], block, sizeof block) > 0; n++)
         ;
     CHECK(errno == EAGAIN && n >= 1);
+    /* Between pipes; told not to wait, it does not, whatever the pipes are. */
+    CHECK(pipe2(q, O_CLOEXEC) == 0 && fcntl(p[1], F_SETFL, 0) == 0);
+    CHECK(FAILS(splice(q[0], 0, p[1], 0, 5, SPLICE_F_NONBLOCK), EAGAIN));
+    CHECK(write(q[1], "abcde", 5) == 5);
+    CHECK(FAILS(splice(q[0], 0, p[1], 0, 5, SPLICE_F_NONBLOCK), EAGAIN));
+    while (read(p[0], text, sizeof text) > 0)
+        ;
+    CHECK(splice(q[0], 0, p[1], 0, 8, SPLICE_F_NONBLOCK) == 5);
+    CHECK(read(p[0], text, 8) == 5 && memcmp(text, "abcde", 5) == 0);
+    CHECK(close(q[0]) == 0 && close(q[1]) == 0);
     CHECK(close(p[0]) == 0);
     signal(SIGPIPE, SIG_IGN);
     CHECK(FAILS(write(p[1], "x", 1), EPIPE) && close(p[1]) == 0);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// What has not come by then is held back.
 const HELD_BACK: Duration = Duration::from_secs(10);
 /// A browser that has gone is noticed at once by web servers that look; by others at the third
-/// ping: one is sent into the void, one fails, one finds their end of the pipe closed. Pings come
-/// every second; the rest is for a busy machine.
+/// comment, of which each `--ping` has three: one is sent into the void, one fails, one finds
+/// their end of the pipe closed. A ping is a second; the rest is for a busy machine.
 const GONE: Duration = Duration::from_secs(10);
 
 /// What is there for that long stays. Less than a poll waits.

@@ -1,10 +1,9 @@
 //! Ten thousand messages, and clients that are cut off every few of them: whichever way they come,
 //! each has all of them in the end, each once and in order.
 
-use crate::harness::{Daemon, Events, Poller, Site, Ws, read_answer, send_head};
+use crate::harness::{Daemon, Events, Poller, Site, Ws, as_many_as, read_answer, send_head};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const MESSAGES: usize = 10_000;
 const URL: &str = "/act?open=head%20WS-Join:%20@a";
 /// No client is further behind than this, so that all of them read of what is new as of what is
 /// kept.
@@ -23,9 +22,8 @@ impl Chance {
     }
 }
 
-/// What one client has.
-#[derive(Default)]
-struct Got(AtomicUsize);
+/// What one client has, of how many.
+struct Got(AtomicUsize, usize);
 
 impl Got {
     fn add(&self, text: &str) {
@@ -35,7 +33,7 @@ impl Got {
     }
 
     fn all(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == MESSAGES
+        self.0.load(Ordering::Relaxed) == self.1
     }
 }
 
@@ -107,13 +105,14 @@ fn ten_thousand_messages_reach_clients_that_are_cut_at_random() {
         port: daemon.port("tcp"),
     };
     let from = format!("{}-0", daemon.status()["boot"].as_str().expect("text"));
-    let got: [Got; 4] = Default::default();
+    let messages = as_many_as(10_000);
+    let got = [(); 4].map(|()| Got(AtomicUsize::new(0), messages));
     std::thread::scope(|scope| {
         scope.spawn(|| events(&site, &got[0], &from));
         scope.spawn(|| websocket(&site, &got[1], &from));
         scope.spawn(|| polls(&site, &got[2], &from, false));
         scope.spawn(|| polls(&site, &got[3], &from, true));
-        for i in (1..=MESSAGES).step_by(10) {
+        for i in (1..=messages).step_by(10) {
             while got
                 .iter()
                 .any(|got| got.0.load(Ordering::Relaxed) + BEHIND < i)
@@ -126,5 +125,5 @@ fn ten_thousand_messages_reach_clients_that_are_cut_at_random() {
     });
     assert!(got.iter().all(Got::all));
     let status = daemon.status();
-    assert_eq!(status["history"]["next"], MESSAGES + 1);
+    assert_eq!(status["history"]["next"], messages + 1);
 }

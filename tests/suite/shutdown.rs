@@ -284,13 +284,13 @@ fn the_fifo_is_read_until_the_last_child_is_gone() {
     let mut daemon = Daemon::start();
     // More than the FIFO holds.
     let line = format!("text @nobody {}", "x".repeat(60));
-    let mut ws = daemon.connect(&format!("/act?close=boxes 3000 {line}"));
+    let mut ws = daemon.connect(&format!("/act?close=boxes 1500 {line}"));
     let id = ws.id();
     daemon.signal("TERM");
     ws.closed();
     assert_eq!(daemon.wait().code(), Some(0));
     assert_eq!(count(&daemon, &format!("done close {id}")), 1);
-    assert_eq!(last_status(&daemon)["outbox"]["lines"], 3000);
+    assert_eq!(last_status(&daemon)["outbox"]["lines"], 1500);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Those who give, or take, their bytes slowly, or never: bodies, answers, event streams.
 
-use crate::harness::{Daemon, Events, Start, cgi_answer, preload, read_answer, wait_for};
+use crate::harness::{
+    Daemon, Events, Start, as_many_as, cgi_answer, preload, read_answer, wait_for,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -159,18 +161,18 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
     let (ids, sockets, by_pipe) = never_read(&daemon, URL);
     let mut reader = Events::open(daemon.get("/act2?via=sse&open=head WS-Join: @b @a", &[]));
     let used = daemon.number("/memory/used");
-    let most = AtomicBool::new(true);
+    let (looking, lines) = (AtomicBool::new(true), as_many_as(1000));
     std::thread::scope(|scope| {
         let daemon = &daemon;
         scope.spawn(|| {
             let mut writer = daemon.writer();
-            for n in 0..1000 {
+            for n in 0..lines {
                 let text = format!("text @a {}\n", line(n));
                 writer.write_all(text.as_bytes()).expect("write");
             }
         });
         scope.spawn(|| {
-            while most.load(Relaxed) {
+            while looking.load(Relaxed) {
                 let status = daemon.status();
                 for connection in status["connections"].as_array().expect("a list") {
                     let queue = connection["queue"].as_u64().expect("a number");
@@ -180,10 +182,10 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
                 assert!(now <= used + 40_000, "{now} of {used}");
             }
         });
-        for n in 0..1000 {
+        for n in 0..lines {
             assert_eq!(reader.text(), line(n));
         }
-        most.store(false, Relaxed);
+        looking.store(false, Relaxed);
     });
     daemon.status_until("/closes/1013", 3);
     for id in &ids {
@@ -201,7 +203,7 @@ fn with_a_history_it_holds_nobody_up_and_is_closed_as_it_answers_no_ping() {
     let (ids, sockets, by_pipe) = never_read(&daemon, URL);
     let mut reader = Events::open(daemon.get("/act2?via=sse&open=head WS-Join: @b @a", &[]));
     let used = daemon.number("/memory/used");
-    for n in 0..1000 {
+    for n in 0..as_many_as(1000) {
         daemon.outbox(format!("text @a {}", line(n)));
         assert_eq!(reader.text(), line(n));
     }

@@ -127,6 +127,23 @@ fn comments_keep_it_alive() {
 }
 
 #[test]
+fn by_way_of_a_web_server_comments_come_three_times_as_often() {
+    let daemon = Daemon::with("--ping 2");
+    let mut by_socket = Events::open(daemon.get(SSE, &[]));
+    let mut by_pipe = Events::open(daemon.get_by_pipe(SSE, &[]));
+    while by_pipe.comments < 6 {
+        by_pipe.line().expect("a comment");
+    }
+    daemon.outbox("text @all now");
+    assert_eq!(
+        (by_socket.text(), by_pipe.text()),
+        ("now".into(), "now".into())
+    );
+    assert!(by_socket.comments > 0);
+    assert!(2 * by_socket.comments <= by_pipe.comments);
+}
+
+#[test]
 fn over_a_pipe_the_program_exits_and_no_process_waits() {
     let daemon = Daemon::start();
     let mut events = Events::open(daemon.get_by_pipe(SSE, &[]));

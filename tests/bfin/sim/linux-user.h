@@ -394,6 +394,7 @@ static bool lu_restarts (int nr)
     case NR_read: case NR_readv: case NR_write: case NR_writev: case NR_open: case NR_openat:
     case NR_wait4: case NR_waitid: case NR_flock: case NR_accept: case NR_connect: case NR_recv:
     case NR_recvfrom: case NR_recvmsg: case NR_send: case NR_sendto: case NR_sendmsg:
+    case NR_splice:
         return sig && (lu_actions[sig].flags & SA_RESTART);
     }
     return false;
@@ -862,6 +863,18 @@ static bool lu_names (int nr, const bu32 *a, long *r)
     return true;
 }
 
+/* Between pipes: no offsets. */
+static long lu_splice (const bu32 *a)
+{
+    bool waits = !(a[5] & SPLICE_F_NONBLOCK);
+
+    if (a[1] || a[3])
+        return errno = EINVAL, -1;
+    if (waits && !(lu_ready (a[0], POLLIN, 0) && lu_ready (a[2], POLLOUT, 0)))
+        return -1;
+    return splice (a[0], NULL, a[2], NULL, a[4], a[5]);
+}
+
 /* Calls on descriptors. */
 static bool lu_descriptors (int nr, const bu32 *a, long *r)
 {
@@ -895,6 +908,7 @@ static bool lu_descriptors (int nr, const bu32 *a, long *r)
     case NR_dup3: *r = dup3 (fd, a[1], a[2]); break;
     case NR_pipe: *r = pipe (lu_ptr (a[0], 8)); break;
     case NR_pipe2: *r = pipe2 (lu_ptr (a[0], 8), lu_flags_in (a[1])); break;
+    case NR_splice: *r = lu_splice (a); break;
     case NR_fcntl: case NR_fcntl64: *r = lu_fcntl (a); break;
     case NR_ioctl: *r = lu_ioctl (a); break;
     case NR_flock: *r = flock (fd, a[1]); break;

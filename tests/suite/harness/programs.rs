@@ -14,6 +14,12 @@ pub fn ws2cgi() -> PathBuf {
     }
 }
 
+/// How many of `many`: all, or one in WS2CGI_ONE_IN where the one of WS2CGI_BIN is slow.
+pub fn as_many_as(many: usize) -> usize {
+    let one_in = std::env::var("WS2CGI_ONE_IN").map_or(1, |text| text.parse().expect("a number"));
+    many / one_in
+}
+
 /// A command that runs `program` with an empty environment.
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
