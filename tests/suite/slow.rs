@@ -1,8 +1,6 @@
 //! Those who give, or take, their bytes slowly, or never: bodies, answers, event streams.
 
-use crate::harness::{
-    Daemon, Events, Start, as_many_as, cgi_answer, preload, read_answer, wait_for,
-};
+use crate::harness::{Daemon, Events, Start, cgi_answer, preload, read_answer, wait_for};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -161,12 +159,12 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
     let (ids, sockets, by_pipe) = never_read(&daemon, URL);
     let mut reader = Events::open(daemon.get("/act2?via=sse&open=head WS-Join: @b @a", &[]));
     let used = daemon.number("/memory/used");
-    let (looking, lines) = (AtomicBool::new(true), as_many_as(1000));
+    let looking = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let daemon = &daemon;
         scope.spawn(|| {
             let mut writer = daemon.writer();
-            for n in 0..lines {
+            for n in 0..1000 {
                 let text = format!("text @a {}\n", line(n));
                 writer.write_all(text.as_bytes()).expect("write");
             }
@@ -182,7 +180,7 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
                 assert!(now <= used + 40_000, "{now} of {used}");
             }
         });
-        for n in 0..lines {
+        for n in 0..1000 {
             assert_eq!(reader.text(), line(n));
         }
         looking.store(false, Relaxed);
@@ -203,7 +201,7 @@ fn with_a_history_it_holds_nobody_up_and_is_closed_as_it_answers_no_ping() {
     let (ids, sockets, by_pipe) = never_read(&daemon, URL);
     let mut reader = Events::open(daemon.get("/act2?via=sse&open=head WS-Join: @b @a", &[]));
     let used = daemon.number("/memory/used");
-    for n in 0..as_many_as(1000) {
+    for n in 0..1000 {
         daemon.outbox(format!("text @a {}", line(n)));
         assert_eq!(reader.text(), line(n));
     }
