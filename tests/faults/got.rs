@@ -9,19 +9,18 @@ pub const ROOM: &str = "@page";
 /// A message's place: which feeder wrote it, and its number there.
 type Place = (u64, u64);
 
-/// A skip in the history that the ring's size accounts for is not shorter than this: some
-/// `--history` / 8 KB, more than any message takes.
+/// Whoever is told of a gap by his own daemon has missed more messages than this: no message takes
+/// 8 KB of `--history`.
 const RING: u64 = super::killed::HISTORY as u64 / 8192;
 
 /// A place in the daemon's history: `BOOT-N`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    pub boot: String,
+struct Mark {
+    boot: String,
     number: u64,
 }
 
 impl Mark {
-    pub fn parse(text: &str) -> Mark {
+    fn parse(text: &str) -> Mark {
         let (boot, number) = text.split_once('-').expect("a mark");
         Mark {
             boot: boot.to_owned(),
@@ -30,12 +29,11 @@ impl Mark {
     }
 }
 
-/// What others see of it.
+/// How many messages have come, and of which start of the daemon the last was.
 #[derive(Default)]
 pub struct Seen(Mutex<(String, u64)>);
 
 impl Seen {
-    /// How many messages have come, the last of this daemon's.
     pub fn now(&self) -> (String, u64) {
         self.0.lock().unwrap().clone()
     }

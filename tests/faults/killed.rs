@@ -1,5 +1,5 @@
 //! SIGKILL at random under load, of the daemon, the web servers, event programs and whoever
-//! writes to the outbox. `ROUNDS` and `SEED` may be set.
+//! writes to the outbox, while browsers come by every way. `ROUNDS` and `SEED` may be set.
 
 use crate::dice::Dice;
 use crate::door::Door;
