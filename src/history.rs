@@ -114,13 +114,13 @@ impl History {
         }
     }
 
-    /// What stands at `place` or behind it, of what is `meant` for the reader.
-    pub fn find(&self, place: u64, meant: impl Fn(&Target) -> bool) -> Found<'_> {
+    /// What stands at `place` or behind it, and before `next`, of what is `meant` for the reader.
+    pub fn find(&self, place: u64, next: u64, meant: impl Fn(&Target) -> bool) -> Found<'_> {
         let first = self.first();
         if place < first {
             return Found::Gap(first);
         }
-        for number in place..self.next {
+        for number in place..next {
             let entry = &self.entries[(number - first) as usize];
             if meant(&entry.target) {
                 return Found::Entry(number, entry);
@@ -145,7 +145,7 @@ mod tests {
         });
         let mut history = History::new(Boot(5), 3 * (HISTORY_ENTRY + 10 + 4));
         let all = |_: &Target| true;
-        assert!(matches!(history.find(1, all), Found::End));
+        assert!(matches!(history.find(1, history.next(), all), Found::End));
         assert_eq!(history.behind(history.mark(0)), Some(1));
         for number in 1..=5 {
             let room = Scope::Room((if number % 2 == 1 { "odd" } else { "even" }).to_owned());
@@ -158,14 +158,17 @@ mod tests {
             history.keep(target, &message);
         }
         assert_eq!((history.first(), history.next()), (3, 6));
-        assert!(matches!(history.find(2, all), Found::Gap(3)));
+        assert!(matches!(
+            history.find(2, history.next(), all),
+            Found::Gap(3)
+        ));
         let even = |target: &Target| target.scope == Scope::Room("even".to_owned());
-        match history.find(3, even) {
+        match history.find(3, history.next(), even) {
             Found::Entry(4, entry) => assert_eq!(entry.payload[0], 4),
             _ => panic!("no entry"),
         }
-        assert!(matches!(history.find(5, even), Found::End));
-        assert!(matches!(history.find(6, all), Found::End));
+        assert!(matches!(history.find(5, history.next(), even), Found::End));
+        assert!(matches!(history.find(6, history.next(), all), Found::End));
         assert_eq!(history.behind(history.mark(5)), Some(6));
         assert_eq!(history.behind(history.mark(6)), None);
         let other = Mark {
@@ -181,6 +184,9 @@ mod tests {
         };
         history.keep(target, &Message::new(Opcode::Text, vec![0; 1000], charge));
         assert_eq!((history.first(), history.next(), history.size()), (7, 7, 0));
-        assert!(matches!(history.find(6, all), Found::Gap(7)));
+        assert!(matches!(
+            history.find(6, history.next(), all),
+            Found::Gap(7)
+        ));
     }
 }

@@ -577,21 +577,20 @@ impl<F> Client<F> {
     /// Whether a target means it. Its id and rooms do so from the moment its open program
     /// starts, its route and `@all` after the 101.
     pub fn meant_by(&self, target: &Target) -> bool {
-        if target.except == Some(self.id) || self.ending.is_some() {
-            return false;
-        }
-        let open = match self.link {
-            Link::Opening => false,
-            Link::Delayed { .. } | Link::Open => true,
-            Link::Closing { .. } | Link::Telling { .. } | Link::Draining { .. } => return false,
-            Link::Emptying | Link::Gone => return false,
-        };
-        match &target.scope {
-            Scope::Connection(id) => *id == self.id,
-            Scope::Room(room) => self.rooms.contains(room),
-            Scope::Route(route) => open && *route == self.request.route,
-            Scope::All => open,
-        }
+        let here = matches!(self.link, Link::Opening | Link::Delayed { .. } | Link::Open);
+        here && self.ending.is_none() && self.concerns(target)
+    }
+
+    /// The same of what was sent before its end.
+    fn concerns(&self, target: &Target) -> bool {
+        let open = !matches!(self.link, Link::Opening);
+        target.except != Some(self.id)
+            && match &target.scope {
+                Scope::Connection(id) => *id == self.id,
+                Scope::Room(room) => self.rooms.contains(room),
+                Scope::Route(route) => open && *route == self.request.route,
+                Scope::All => open,
+            }
     }
 
     /// Whether a message for it would have to wait.

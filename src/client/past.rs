@@ -15,8 +15,10 @@ pub(super) struct Past {
     next: Option<u64>,
     /// Where messages as they come began for it.
     from: u64,
-    /// What it asked for is not there any more, and it has not been told.
-    lost: bool,
+    /// What it last asked for is not there any more.
+    pub lost: bool,
+    /// The number behind all that is meant for it: it is closed.
+    pub until: Option<u64>,
 }
 
 impl Past {
@@ -68,30 +70,23 @@ impl<F> Client<F> {
 
     /// Moves messages from the history to its queue, as many as it takes. True: some were.
     pub fn catch_up<S>(&mut self, shared: &mut Shared<S>) -> bool {
-        self.catch_up_while(Client::takes_history, shared)
+        self.read_on(false, shared)
     }
 
-    /// The same, as many as there is room for: its end is near.
+    /// The same where its end is near: as many as there is room for, and no later ones. Named polls
+    /// read on as they come, and may come for one of them again.
     pub(super) fn catch_up_to_end<S>(&mut self, shared: &mut Shared<S>) {
-        let room =
-            |client: &Client<F>| matches!(client.link, Link::Open) && !client.queue.is_full();
-        self.catch_up_while(room, shared);
+        self.read_on(!self.named(), shared);
+        self.past.until = Some(shared.history.next());
     }
 
-    fn catch_up_while<S>(
-        &mut self,
-        takes: impl Fn(&Client<F>) -> bool,
-        shared: &mut Shared<S>,
-    ) -> bool {
+    fn read_on<S>(&mut self, to_end: bool, shared: &mut Shared<S>) -> bool {
         let mut moved = false;
-        if self.past.lost && matches!(self.link, Link::Open) {
-            self.past.lost = false;
-            self.say_gap();
-            moved = true;
-        }
-        while let Some(place) = self.past.next.filter(|_| takes(self)) {
+        while let Some(place) = self.past.next.filter(|_| self.takes_history(to_end)) {
             let history = &shared.history;
-            let (number, message) = match history.find(place, |target| self.meant_by(target)) {
+            let next = self.past.until.unwrap_or(history.next());
+            let (number, message) = match history.find(place, next, |target| self.concerns(target))
+            {
                 Found::Gap(first) => {
                     self.say_gap();
                     self.past.next = Some(first);
@@ -100,8 +95,8 @@ impl<F> Client<F> {
                 }
                 Found::End => {
                     let polls = matches!(self.transport, Transport::Poll(_));
-                    self.past.next = polls.then_some(history.next());
-                    self.past.from = history.next();
+                    self.past.next = polls.then_some(next);
+                    self.past.from = next;
                     break;
                 }
                 Found::Entry(number, entry) => {
@@ -127,11 +122,11 @@ impl<F> Client<F> {
         moved
     }
 
-    fn takes_history(&self) -> bool {
-        matches!(self.link, Link::Open)
+    fn takes_history(&self, to_end: bool) -> bool {
+        matches!(self.link, Link::Open | Link::Telling { .. })
             && !self.queue.is_full()
             && match &self.transport {
-                Transport::Poll(chain) => {
+                Transport::Poll(chain) if !to_end => {
                     self.wire.is_some() && (chain.batch || self.queue.is_empty())
                 }
                 _ => true,

@@ -70,6 +70,11 @@ impl<F> Client<F> {
         matches!(self.transport, Transport::Poll(_)) && matches!(self.link, Link::Open)
     }
 
+    /// Whether its polls say which they are, and where.
+    pub(super) fn named(&self) -> bool {
+        matches!(&self.transport, Transport::Poll(chain) if !chain.unnamed)
+    }
+
     /// Whether a poll finds it: that it has ended is told to the next. A page that knows nothing
     /// of that gets what was sent before, and then another connection.
     pub fn takes_polls(&self, unnamed: bool) -> bool {
@@ -113,6 +118,9 @@ impl<F> Client<F> {
         // What it has not got of the last answer it gets again.
         if let Some(since) = way::since(request) {
             self.past.go_behind(since, &shared.history);
+            if self.past.lost {
+                self.say_gap();
+            }
         }
         if wish.close {
             self.answer_nothing(shared);

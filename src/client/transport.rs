@@ -120,12 +120,18 @@ impl<F> Client<F> {
 
     /// What goes before all messages: the head of its answer, where it is in the history, and
     /// `fields` of the program's. A poll's waits for its first message.
+    ///
+    /// That something is lost is told before where it is: whoever is cut off between the two says
+    /// the old place once more, and is told again.
     pub(super) fn welcome<S>(&mut self, fields: Fields, shared: &Shared<S>) {
-        let place = self.past.mark(&shared.history);
+        let (place, lost) = (self.past.mark(&shared.history), self.past.lost);
         match &mut self.transport {
             Transport::WebSocket { accept, marked, .. } => {
                 let protocol = Some(self.protocol.as_str()).filter(|p| !p.is_empty());
                 let mut head = http::switching(accept, protocol, &fields);
+                if lost {
+                    head.extend(text_frame("gap".to_owned()));
+                }
                 if let Some(mark) = place.filter(|_| *marked) {
                     head.extend(text_frame(format!("at {mark}")));
                 }
@@ -142,10 +148,13 @@ impl<F> Client<F> {
                 let mut head = http::head(style, (200, http::reason(200)), &all, None);
                 let (id, key) = (self.id, shared.keys.of(self.id));
                 let data = format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}");
-                head.extend(event("open", place, &data));
+                head.extend(event("open", place.filter(|_| !lost), &data));
+                if lost {
+                    head.extend(event("gap", place, ""));
+                }
                 self.queue.push_head(head);
             }
-            Transport::Poll(chain) => chain.fields = fields,
+            Transport::Poll(chain) => (chain.fields, chain.gap) = (fields, lost),
             Transport::Post => {}
         }
     }

@@ -1,26 +1,44 @@
 //! SIGKILL at random under load, of the daemon, the web servers, event programs and whoever
-//! writes to the outbox. `ROUNDS` and `SEED` may be set.
+//! writes to the outbox, while browsers come by every way. `ROUNDS` and `SEED` may be set.
 
 use crate::dice::Dice;
+use crate::door::Door;
+use crate::got;
 use crate::harness::{Daemon, Server, Start, children, kill_group, wait_for, ws2cgi};
+use crate::ledger::Ledger;
+use crate::page::Pages;
 use crate::visitor::{End, ROOM, visit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Writes short lines as `echo` does, and messages that `ws-send` spools, without an end.
+/// `--history`, bytes: what is sent in some seconds.
+pub const HISTORY: usize = 4_000_000;
+/// `--poll-wait`, seconds.
+pub const POLL_WAIT: u64 = 1;
+
+/// Writes short lines as `echo` does, and messages that `ws-send` spools, without an end. Those to
+/// pages have numbers, each its own, whether it could be written or not.
 const FEEDER: &str = r#"
 trap '' PIPE
+n=0 m=0
 while :; do
     n=$((n + 1))
     echo "text @feed feed $n" >"$WS2CGI_RUN/outbox"
     printf 'feed %05000d' "$n" | "$WS2CGI" ws-send @feed
+    if [ $((n % 4)) = 1 ]; then
+        m=$((m + 1))
+        echo "text $PAGES page $FEEDER $m" >"$WS2CGI_RUN/outbox"
+        m=$((m + 1))
+        printf 'page %d %05000d' "$FEEDER" "$m" | "$WS2CGI" ws-send "$PAGES"
+    fi
     sleep 0.005
 done 2>/dev/null
 "#;
@@ -28,12 +46,15 @@ done 2>/dev/null
 struct Feeder(Child);
 
 impl Feeder {
-    fn start(daemon: &Daemon) -> Feeder {
+    /// `number`: of this one, among all of them.
+    fn start(daemon: &Daemon, number: u64) -> Feeder {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", FEEDER]).stdin(Stdio::null());
         shell
             .env("WS2CGI_RUN", daemon.path("run"))
-            .env("WS2CGI", ws2cgi());
+            .env("WS2CGI", ws2cgi())
+            .env("FEEDER", number.to_string())
+            .env("PAGES", got::ROOM);
         Feeder(shell.process_group(0).spawn().expect("start a feeder"))
     }
 
@@ -56,7 +77,7 @@ fn setting(name: &str, usual: u64) -> u64 {
     }
 }
 
-/// Visitors of both web servers, until it is dropped.
+/// Visitors by all ways in, until it is dropped.
 struct Load {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Counts>>,
@@ -66,15 +87,16 @@ struct Load {
 type Counts = BTreeMap<&'static str, u64>;
 
 impl Load {
-    fn start(ports: [u16; 2], seed: u64) -> Load {
+    fn start(doors: &[Door], seed: u64, ledger: &Arc<Ledger>) -> Load {
         let over = Arc::new(AtomicBool::new(false));
         let threads = (0..4).map(|n| {
-            let over = over.clone();
+            let (over, ledger) = (over.clone(), ledger.clone());
+            let door = doors[n as usize % doors.len()].clone();
             std::thread::spawn(move || {
                 let mut dice = Dice::new(seed.wrapping_add(n));
                 let mut counts = Counts::new();
                 while !over.load(Relaxed) {
-                    let end = visit(ports[n as usize % 2], &mut dice);
+                    let end = visit(&door, &mut dice, &ledger);
                     *counts.entry(end.name()).or_default() += 1;
                     if end != End::Whole {
                         // What it needs may be starting.
@@ -117,8 +139,9 @@ fn program(daemon: &Daemon) -> Option<u32> {
 }
 
 fn start(start: Start) -> Daemon {
-    let start = start.args("--event-timeout 5 --slow-timeout 2 --close-on-error");
-    let mut daemon = start.ready();
+    let start = start.args("--event-timeout 5 --slow-timeout 2 --close-on-error --ping 2");
+    let start = start.args(&format!("--history {HISTORY} --poll-wait {POLL_WAIT}"));
+    let mut daemon = start.args("--listen unix:{}/listen").ready();
     // What it says is looked at in `check_log`.
     daemon.quiet();
     daemon
@@ -155,22 +178,42 @@ fn boot(daemon: &Daemon) -> String {
     daemon.status()["boot"].as_str().expect("a boot").to_owned()
 }
 
-/// Every id is opened once, and closed at most once, as the last of its events.
+/// Every id is opened once, and closed at most once, as the last of its events; or it is that of
+/// a lone POST, and has one event.
 fn check_events(events: &[String]) -> usize {
     let (mut opened, mut closed) = (BTreeSet::new(), BTreeSet::new());
+    let mut lone = BTreeSet::new();
     for line in events {
         let mut words = line.split(' ');
         let (Some(event), Some(id)) = (words.next(), words.next()) else {
             panic!("'{line}'");
         };
         match event {
-            "open" => assert!(opened.insert(id), "{id} is used again"),
-            "message" => assert!(opened.contains(id) && !closed.contains(id), "{line}"),
+            "open" => assert!(
+                !lone.contains(id) && opened.insert(id),
+                "{id} is used again"
+            ),
+            "message" if opened.contains(id) => assert!(!closed.contains(id), "{line}"),
+            "message" => assert!(lone.insert(id), "{line}: its id is used again"),
             "close" => assert!(opened.contains(id) && closed.insert(id), "{line}"),
             _ => {}
         }
     }
-    opened.len()
+    opened.len() + lone.len()
+}
+
+/// Processes whose working folder is a daemon's: programs, hand-offs, web servers.
+fn processes_in(daemon: &Daemon) -> Vec<String> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let at = |path: &Path| std::fs::read_link(path.join("cwd")).ok();
+    let ours = all
+        .map(|entry| entry.path())
+        .filter(|path| at(path).is_some_and(|cwd| cwd.starts_with(daemon.path(""))));
+    ours.map(|path| {
+        let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).into_owned()
+    })
+    .collect()
 }
 
 /// Each of them dies in one round of three.
@@ -184,14 +227,25 @@ fn whoever_is_killed_everything_serves_again() {
     println!("{rounds} rounds, SEED={seed}");
     let mut dice = Dice::new(seed);
     let mut daemon = start(Start::default());
+    // With the pipe of its own that it has once it has been handed one.
+    assert_eq!(daemon.post("/act", "").status, 204);
+    let left_of = |daemon: &Daemon| (daemon.number("/memory/used"), daemon.descriptors().len());
+    let at_rest = left_of(&daemon);
     let mut boa = Server::boa("rc21", &daemon);
     let mut lighttpd = Server::lighttpd(&daemon);
-    let mut feeder = Feeder::start(&daemon);
+    let mut feeder = Feeder::start(&daemon, 0);
+    let doors = [
+        Door::server("boa", boa.port),
+        Door::server("lighttpd", lighttpd.port),
+        Door::socket(daemon.path("listen")),
+    ];
+    let ledger = Arc::new(Ledger::default());
+    let pages = Pages::start(&doors, seed, &ledger);
     let mut boots = BTreeSet::from([boot(&daemon)]);
     let (mut killed, mut visits) = (Counts::new(), Counts::new());
 
     for round in 0..rounds {
-        let load = Load::start([boa.port, lighttpd.port], seed ^ (round << 8));
+        let load = Load::start(&doors, seed ^ (round << 8), &ledger);
         std::thread::sleep(Duration::from_millis(dice.below(80)));
         let mut dead = BTreeSet::new();
         while dead.is_empty() {
@@ -228,12 +282,20 @@ fn whoever_is_killed_everything_serves_again() {
             }
         }
         if dead.contains("feeder") {
-            feeder = Feeder::start(&daemon);
+            feeder = Feeder::start(&daemon, round + 1);
         }
 
-        // Both ways in, and the outbox, with what fits a line and what is spooled.
+        // All ways in, whoever has been there before, and the outbox, with what fits a line and
+        // what is spooled.
+        let (now, seen) = (boot(&daemon), pages.seen());
         for server in [&boa, &lighttpd] {
             server.ws("/cgi-bin/nph-ws/act").works();
+        }
+        for door in &doors {
+            let posted = door
+                .post("/act", "head X: y;out posted")
+                .expect("an answer");
+            assert_eq!((posted.status, posted.body.as_str()), (200, "posted"));
         }
         let url = format!("/cgi-bin/nph-ws/act?open=head%20WS-Join:%20{ROOM}");
         let mut member = boa.ws(&url);
@@ -247,17 +309,26 @@ fn whoever_is_killed_everything_serves_again() {
         for (end, count) in load.end() {
             *visits.entry(end).or_default() += count;
         }
-        let boot = boot(&daemon);
+        let waiting = || pages.waiting(&seen, &now);
+        wait_for(&format!("{:?} to get something", waiting()), || {
+            waiting().is_empty().then_some(())
+        });
         wait_for("programs of killed daemons to end", || {
-            programs(&daemon, Some(&boot)).is_empty().then_some(())
+            programs(&daemon, Some(&now)).is_empty().then_some(())
         });
         assert_eq!(daemon.number("/outbox/bad"), 0);
         check_log(&daemon.log());
     }
 
     // At last nothing is left, not even what feeders were writing when they were killed.
+    let (messages, gaps) = pages.end();
     feeder.kill();
     daemon.until_empty();
+    let what = format!(
+        "{at_rest:?} bytes and descriptors, not {:?}",
+        left_of(&daemon)
+    );
+    wait_for(&what, || (left_of(&daemon) == at_rest).then_some(()));
     wait_for("the spool folder to be empty", || {
         let spool = std::fs::read_dir(daemon.path("run/spool")).expect("spool");
         (spool.count() == 0).then_some(())
@@ -273,10 +344,14 @@ fn whoever_is_killed_everything_serves_again() {
     left.sort();
     assert_eq!(left, ["outbox", "spool", "status.json"]);
     assert_eq!(programs(&daemon, None), [""; 0]);
-    let connections = check_events(&daemon.events());
+    assert_eq!(processes_in(&daemon), [""; 0]);
+    let events = daemon.events();
+    let connections = check_events(&events);
+    let (posted, answered) = ledger.check(&events);
     println!(
-        "killed: {killed:?}; {} daemons; visits: {visits:?}; {connections} ids",
+        "killed: {killed:?}; {} daemons; visits: {visits:?}; {connections} ids; {messages} messages \
+         to pages, {gaps} gaps; of {posted} messages {answered} answered",
         boots.len()
     );
-    assert!(visits["whole"] > 0);
+    assert!(visits["whole"] > 0 && answered > 0);
 }

@@ -10,6 +10,10 @@
 mod harness;
 
 mod dice;
+mod door;
+mod got;
 mod killed;
 mod late;
+mod ledger;
+mod page;
 mod visitor;

@@ -13,6 +13,7 @@
  *   echo           print the payload as it came, with its own content type
  *   box TEXT       write TEXT and a newline to the outbox
  *   boxes N TEXT   the same N times, each with its number at the end
+ *   note TEXT      note it, as a line "note TEXT", in the file `events`
  *   err TEXT       print TEXT to stderr
  *   flood N        print N bytes to stdout; errflood N: to stderr; 0: without end
  *   sleep MS       wait
@@ -68,17 +69,22 @@ static void put(int fd, const char *bytes, size_t len) {
 }
 
 /* One write, so that lines of programs that run at once stay whole. */
+static void append(const char *line, size_t len) {
+    int fd = open("events", O_WRONLY | O_APPEND | O_CREAT, 0644);
+    if (fd >= 0)
+        put(fd, line, len);
+    close(fd);
+}
+
 static void note(const char *what) {
     char line[1024];
-    int n, fd = open("events", O_WRONLY | O_APPEND | O_CREAT, 0644);
+    int n;
     if (*what)
         n = snprintf(line, sizeof line, "%s %s %s\n", what, var("WS_EVENT"), var("WS_ID"));
     else
         n = snprintf(line, sizeof line, "%s %s %zu %s %s %s\n", var("WS_EVENT"), var("WS_ID"),
                      payload_len, var("WS_CLOSE_CODE"), var("WS_CLOSE_BY"), var("WS_CLOSE_REASON"));
-    if (fd >= 0)
-        put(fd, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
-    close(fd);
+    append(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
 static int hex(int c) {
@@ -249,6 +255,8 @@ static void statement(char *verb) {
         int n = atoi(rest);
         for (int i = 0; i < n; i++)
             box(line, (size_t)sprintf(line, "%s%d", text + 1, i));
+    } else if (strcmp(verb, "note") == 0) {
+        append(line, (size_t)snprintf(line, sizeof line, "note %.4000s\n", rest));
     } else if (strcmp(verb, "err") == 0) {
         put(2, rest, len);
     } else if (strcmp(verb, "flood") == 0) {

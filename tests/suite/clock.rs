@@ -1,7 +1,7 @@
 //! The wall clock, which is set back and forth where a board has no battery and learns the time
 //! of a network: nothing in the daemon goes by it.
 
-use crate::harness::{Start, preload};
+use crate::harness::{Poller, Start, preload};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -12,11 +12,21 @@ fn a_wall_clock_that_jumps_changes_nothing() {
         "export CLOCK_LOOKS=$PWD/looks LD_PRELOAD={}",
         library.display()
     ));
-    let args = "--ping 1 --event-timeout 3 --slow-timeout 1 --status 1";
+    let args = "--ping 1 --event-timeout 3 --slow-timeout 1 --status 1 --poll-wait 1";
     let mut daemon = start.args(args).ready();
     let looks = || std::fs::read_to_string(daemon.path("looks")).unwrap_or_default();
     // For chance, at the start: WS_BOOT.
     assert_eq!(looks(), "clock_gettime\n");
+    // A poll is held for its second, and its chain for two more.
+    let mut page = Poller::new("/act2?via=poll");
+    let begin = Instant::now();
+    assert_eq!(page.poll(&daemon, "").status, 204);
+    let took = begin.elapsed();
+    assert!(
+        took > Duration::from_millis(900) && took < Duration::from_secs(30),
+        "{took:?}"
+    );
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
     let mut ws = daemon.connect("/act");
     // Pings come a second apart,
     ws.pinged();
@@ -27,6 +37,7 @@ fn a_wall_clock_that_jumps_changes_nothing() {
         took > Duration::from_millis(2500) && took < Duration::from_secs(30),
         "{took:?}"
     );
+    daemon.event(&format!("close {} 0 1006 timeout", page.id));
     // and a program has its three.
     let begin = Instant::now();
     ws.send("hang");

@@ -1,7 +1,9 @@
 //! The descriptor limit: budgeted at the start, and survived when it is met all the same.
 
-use crate::harness::{Daemon, Start, Ws, read_answer, request, run_ok, wait_for};
-use std::io::Write;
+use crate::harness::{
+    Answer, Daemon, Events, Poller, Start, Ws, read_answer, read_head, request, run_ok, wait_for,
+};
+use std::io::{Read, Write};
 use std::process::Command;
 
 #[test]
@@ -76,6 +78,63 @@ fn under_a_tight_limit_nobody_is_left_without_an_answer() {
     daemon.connect("/act").works();
 }
 
+/// Asks for an event stream, an answer to a poll or to a POST, by sockets and by pipes: a whole
+/// answer, or the begin of a stream.
+fn ask(daemon: &Daemon, n: usize) -> Answer {
+    let direct = |head: &str| {
+        let mut stream = daemon.unix("ws.sock");
+        let head = format!("{head} HTTP/1.1\r\nHost: board.test\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("write");
+        stream
+    };
+    let stream = |mut from: Box<dyn Read>| {
+        let mut answer = read_head(&mut from).expect("a head");
+        if answer.status != 200 {
+            from.read_to_string(&mut answer.body).expect("a body");
+        }
+        answer
+    };
+    let (sse, poll) = ("/act?via=sse", "/act?via=poll&wait=0");
+    match n % 7 {
+        0 => stream(Box::new(daemon.get(sse, &[]))),
+        1 => stream(Box::new(daemon.get_by_pipe(sse, &[]))),
+        2 => stream(Box::new(direct(&format!("GET {sse}")))),
+        3 => read_answer(&mut daemon.get_by_pipe(poll, &[])),
+        4 => read_answer(&mut direct(&format!("GET {poll}"))),
+        5 => read_answer(&mut direct("POST /act")),
+        _ => daemon.post("/act", "head X: y;out posted"),
+    }
+}
+
+#[test]
+fn under_a_tight_limit_each_stream_poll_and_post_has_a_whole_answer() {
+    let start = Start::default().shell("ulimit -n 54");
+    let start = start.args("--listen unix:{}/ws.sock --poll-wait 1");
+    let mut daemon = start.ready();
+    daemon.expect("--max-connections lowered to 2");
+    std::thread::scope(|scope| {
+        for n in 0..7 {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for i in 0..8 {
+                    let answer = ask(daemon, n + i);
+                    let whole = match answer.status {
+                        200 => return,
+                        204 => 0,
+                        503 => answer.body.len(),
+                        _ => panic!("{answer:?}"),
+                    };
+                    let length = answer.field("content-length").unwrap_or("0");
+                    assert_eq!(length, whole.to_string(), "{answer:?}");
+                }
+            });
+        }
+    });
+    // Chains that nobody goes on with end, too.
+    daemon.until_empty();
+    assert_eq!(daemon.post("/act", "head X: y;out again").body, "again");
+}
+
 /// Sets the limit of the running daemon.
 fn limit(daemon: &Daemon, most: usize) {
     let mut prlimit = Command::new("prlimit");
@@ -92,10 +151,20 @@ fn with_no_descriptor_left_newcomers_wait_and_nothing_spins() {
     let mut daemon = Daemon::with("--ping 3 --listen unix:{}/ws.sock");
     let mut bystander = daemon.connect("/act");
     bystander.works();
+    let before = daemon.descriptors().len();
+    // Whoever is in is served on, a poll that waits among them.
+    let mut stream = Events::open(daemon.get("/act?via=sse&open=head WS-Join: @a", &[]));
+    let mut page = Poller::new("/act?via=poll&open=head WS-Join: @a");
+    page.poll(&daemon, "&wait=0");
     // The lowest one free is taken; so is one more, as a pair is asked for.
-    let used = daemon.lowest_free_descriptor();
     for free in [0, 1] {
-        limit(&daemon, used + free);
+        let mut poll = page.ask(&daemon, "");
+        wait_for("the poll to wait, and nothing else to end", || {
+            (daemon.descriptors().len() == before + 2).then_some(())
+        });
+        // It answers its pings.
+        bystander.works();
+        limit(&daemon, daemon.lowest_free_descriptor() + free);
         let mut waiting: Vec<_> = (0..3).map(|_| daemon.raw("/act", &[])).collect();
         let mut direct = daemon.unix("ws.sock");
         direct
@@ -108,6 +177,11 @@ fn with_no_descriptor_left_newcomers_wait_and_nothing_spins() {
         bystander.pinged();
         let spent = daemon.ticks() - before;
         assert!(spent < 50, "{spent} of some 300 ticks");
+        daemon.outbox("text @a served");
+        assert_eq!(stream.text(), "served");
+        let answer = read_answer(&mut poll);
+        assert_eq!((answer.status, answer.body.as_str()), (200, "served"));
+        page.note(&answer);
         limit(&daemon, 1024);
         waiting.push(direct);
         for client in waiting {
@@ -116,7 +190,7 @@ fn with_no_descriptor_left_newcomers_wait_and_nothing_spins() {
             bystander.works();
         }
         wait_for("them to be gone", || {
-            (daemon.status()["connections"].as_array()?.len() == 1).then_some(())
+            (daemon.status()["connections"].as_array()?.len() == 3).then_some(())
         });
     }
     daemon.status_until("/refusals", serde_json::json!({}));

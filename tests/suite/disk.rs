@@ -1,7 +1,7 @@
 //! A disk that is full, or that nobody can write to: what needs none of it goes on, and what
 //! does says so.
 
-use crate::harness::{Daemon, Disk, Start, Ws, os_words, outcome, ws2cgi};
+use crate::harness::{Daemon, Disk, Events, Poller, Start, Ws, os_words, outcome, ws2cgi};
 use std::path::Path;
 use std::process::Command;
 
@@ -32,12 +32,29 @@ fn spooled(daemon: &Daemon) -> usize {
     spool.expect("spool").count()
 }
 
-/// What needs no disk works.
+/// What needs no disk works: whichever way a browser comes, by a socket or a pipe.
 fn works(daemon: &Daemon, ws: &mut Ws) {
     daemon.connect("/act").works();
+    let sse = "/act?via=sse";
+    let mut streams = [
+        Events::open(daemon.get(sse, &[])),
+        Events::open(daemon.get_by_pipe(sse, &[])),
+    ];
+    let mut page = Poller::new("/act?via=poll");
+    assert_eq!(page.poll(daemon, "&wait=0").status, 204);
     let run = daemon.path("run");
     assert_eq!(send(&run, "short"), (0, String::new()));
-    assert_eq!(ws.text(), "short");
+    assert_eq!(
+        (ws.text(), page.text(daemon)),
+        ("short".into(), "short".into())
+    );
+    for stream in &mut streams {
+        assert_eq!(stream.text(), "short");
+        let answer = daemon.post(&format!("/act?{}", stream.query()), "head X: y;out posted");
+        assert_eq!(answer.body, "posted");
+    }
+    assert_eq!(page.poll(daemon, "&close=1").status, 204);
+    assert_eq!(daemon.post("/act", "head X: y;out alone").body, "alone");
     ws.works();
 }
 

@@ -1,7 +1,12 @@
 //! lighttpd: the hand-off of two pipes, plain and under TLS.
 
-use crate::harness::{Daemon, Server, children, compile, peer, project, read_answer, wait_for};
+use crate::harness::{
+    Answer, Body, Daemon, Events, Poller, Server, children, compile, peer, project, read_answer,
+    read_head, send_head, wait_for,
+};
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 
 const WS: &str = "/cgi-bin/nph-ws/act";
@@ -179,6 +184,80 @@ fn a_restart_of_lighttpd_closes_its_websockets_and_takes_new_ones() {
     daemon.event(&format!("close {id} 0 1006 client"));
     lighttpd.start_again();
     assert_eq!(lighttpd.ws(WS).ask("head X: y;out again"), "again");
+}
+
+/// A request that is to be answered, and the connection behind it.
+fn ask(lighttpd: &Server, method: &str, url: &str, length: usize) -> TcpStream {
+    let mut stream = lighttpd.connect();
+    let length = length.to_string();
+    let fields = [
+        ("Host", "board.test"),
+        ("Connection", "close"),
+        ("Content-Length", &length),
+    ];
+    let fields = &fields[..if method == "GET" { 2 } else { 3 }];
+    send_head(&mut stream, method, &url.replace(' ', "%20"), fields);
+    stream
+}
+
+fn answer(mut stream: TcpStream) -> Answer {
+    let mut answer = read_head(&mut stream).expect("a head");
+    let mut body = String::new();
+    Body::of(&answer, stream)
+        .read_to_string(&mut body)
+        .expect("a body");
+    answer.body = body;
+    answer
+}
+
+#[test]
+fn all_who_wait_behind_a_lighttpd_that_is_killed_are_noticed_at_once() {
+    // No pings: nothing but its end tells.
+    let daemon = Daemon::with("--ping 0");
+    let mut lighttpd = Server::lighttpd(&daemon);
+    let posted = ask(&lighttpd, "POST", "/cgi-bin/ws-post/act", 0);
+    assert_eq!(answer(posted).status, 204);
+    // The turn in which it was answered is over.
+    daemon.status();
+    let before = daemon.descriptors().len();
+    let room = "open=head WS-Join: @a";
+    let mut stream = ask(&lighttpd, "GET", &format!("{WS}?via=sse&{room}"), 0);
+    let head = read_head(&mut stream).expect("a head");
+    let body = Body::of(&head, stream);
+    let mut events = Events::after(head, body);
+    let mut page = Poller::new(&format!("{WS}?via=poll&{room}"));
+    let first = ask(&lighttpd, "GET", &format!("{}&wait=0", page.next_url()), 0);
+    page.note(&answer(first));
+    let _waits = ask(&lighttpd, "GET", &page.next_url(), 0);
+    // One whose event runs, and one whose body has not come.
+    let url = format!("/cgi-bin/ws-post/act?{}", events.query());
+    let script = "until go;note run";
+    let mut runs = ask(&lighttpd, "POST", &url, script.len());
+    runs.write_all(script.as_bytes()).expect("write");
+    daemon.event(&format!("message {}", events.id));
+    let _unfinished = ask(&lighttpd, "POST", &url, 10);
+    // A pipe each for the stream, the poll and the answer, two for the body that comes; and those
+    // of the program that runs.
+    wait_for("all of them to be there", || {
+        (daemon.descriptors().len() > before + 5).then_some(())
+    });
+    daemon.outbox(format!("text {} before", events.id));
+    assert_eq!(events.text(), "before");
+    lighttpd.kill();
+    daemon.outbox("text @a meanwhile");
+    daemon.let_go("go");
+    daemon.event("note run");
+    daemon.event(&format!("close {} 0 1006 client", events.id));
+    wait_for("their descriptors to go", || {
+        (daemon.descriptors().len() == before).then_some(())
+    });
+    // The page that polls goes on where it was.
+    lighttpd.start_again();
+    let poll = answer(ask(&lighttpd, "GET", &page.next_url(), 0));
+    assert_eq!((poll.status, poll.body.as_str()), (200, "meanwhile"));
+    let messages = daemon.events();
+    let messages = messages.iter().filter(|line| line.starts_with("message"));
+    assert_eq!(messages.count(), 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::harness::{Daemon, Events, Poller, read_answer, wait_for};
 use crate::limits::least_memory;
 use std::io::Write;
+use std::net::Shutdown;
 
 #[test]
 fn a_connections_message_is_answered_with_its_reply() {
@@ -51,6 +52,49 @@ fn one_that_its_browser_repeats_is_run_once() {
     // One that did not come in whole has not come.
     let short = daemon.post_by("ws-post", &url(5), &[("CONTENT_LENGTH", "99")], b"short");
     assert_eq!((short.status, post(5)), (400, 200));
+}
+
+#[test]
+fn a_body_that_is_cut_off_is_no_event() {
+    let daemon = Daemon::with("--listen unix:{}/ws.sock");
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let url = format!("/act?{}&n=1", events.query());
+    daemon.post("/act", "");
+    // The turn in which it was answered is over.
+    daemon.status();
+    let before = daemon.descriptors().len();
+    let begun = |url: &str| {
+        let mut stream = daemon.unix("ws.sock");
+        let head =
+            format!("POST {url} HTTP/1.1\r\nHost: board.test\r\nContent-Length: 9\r\n\r\nnote");
+        stream.write_all(head.as_bytes()).expect("write");
+        stream
+    };
+    for url in [url.as_str(), "/act"] {
+        // Half gone, whoever sent it still hears what it comes to.
+        let mut half = begun(url);
+        half.shutdown(Shutdown::Write).expect("shutdown");
+        let answer = read_answer(&mut half);
+        let why = "400: the body ended before its Content-Length\n";
+        assert_eq!((answer.status, answer.body.as_str()), (400, why));
+        drop(begun(url));
+        let length = [("CONTENT_LENGTH", "9")];
+        let cut = daemon.post_by("ws-post", url, &length, b"note");
+        assert_eq!((cut.status, cut.body.as_str()), (400, why));
+        // By a web server that is gone itself.
+        let (mut body, answer) = daemon.post_begun("ws-post", url, &length);
+        body.write_all(b"note").expect("write");
+        drop((body, answer));
+    }
+    daemon.status_until("/refusals/body", 8);
+    wait_for("their descriptors to go", || {
+        (daemon.descriptors().len() == before).then_some(())
+    });
+    // Its number was not used.
+    assert_eq!(daemon.post(&url, "head X: y;out 1").body, "1");
+    let lines = daemon.events();
+    let messages = lines.iter().filter(|line| line.starts_with("message"));
+    assert_eq!(messages.count(), 2);
 }
 
 #[test]

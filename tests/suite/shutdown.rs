@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
 
-use crate::harness::{Daemon, Start, Ws, read_answer};
+use crate::harness::{Daemon, Events, Poller, Start, Ws, cgi_answer, read_answer};
+use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 
 /// What the last status.json says, written at the end.
@@ -53,6 +54,89 @@ fn everyone_is_told_1001_and_every_close_event_is_run_once() {
         assert_eq!(status["closes_not_run"], 0);
         assert_eq!(status["connections"].as_array().unwrap().len(), 0);
     }
+}
+
+#[test]
+fn whoever_waits_is_told_whichever_way_he_came() {
+    let mut daemon = Daemon::with("--jobs 3");
+    let sse = "/act?via=sse";
+    let mut streams = [
+        Events::open(daemon.get(sse, &[])),
+        Events::open(daemon.get_by_pipe(sse, &[])),
+    ];
+    let poll = || {
+        let mut page = Poller::new("/act?via=poll");
+        page.poll(&daemon, "&wait=0");
+        page
+    };
+    let (by_socket, by_pipe, between) = (poll(), poll(), poll());
+    let mut waiting = by_socket.ask(&daemon, "");
+    let mut piped = daemon.get_by_pipe(&by_pipe.next_url(), &[]);
+    let old = daemon.get("/act", &[]);
+    // A POST whose event runs, one behind it, one on its own that has not come in whole.
+    let post = |url: &str, script: &str, length: usize| {
+        let length = length.to_string();
+        let (mut body, answer) = daemon.post_begun("ws-post", url, &[("CONTENT_LENGTH", &length)]);
+        body.write_all(script.as_bytes()).expect("write");
+        (body, answer)
+    };
+    let (first, second) = ("until go;head X: y;out first", "head X: y;out second");
+    let of_it = format!("/act?{}", streams[0].query());
+    let (_, mut runs) = post(&of_it, first, first.len());
+    daemon.event(&format!("message {}", streams[0].id));
+    let (_, mut behind) = post(&of_it, second, second.len());
+    let (_body, mut unfinished) = post("/act", "out", 10);
+    // Whoever came before is in when this one is, and what was written before has been read.
+    let mut last = daemon.connect("/act2");
+    last.works();
+    shutting_down(&mut daemon, "TERM");
+    for events in &mut streams {
+        let close = events.next().expect("an event");
+        assert_eq!((&*close.name, &*close.data), ("close", "1001 going away"));
+        assert_eq!(events.next(), None);
+    }
+    for answer in [
+        read_answer(&mut waiting),
+        read_answer(&mut piped),
+        read_answer(&mut { old }),
+    ] {
+        let close = answer.field("ws-close");
+        assert_eq!((answer.status, close), (410, Some("1001 going away")));
+    }
+    assert_eq!(last.closed().0, 1001);
+    let answer = cgi_answer(&mut unfinished);
+    let why = "503: the daemon is shutting down\n";
+    assert_eq!((answer.status, answer.body.as_str()), (503, why));
+    // What has come in whole is run, and before the close.
+    daemon.let_go("go");
+    for (answer, text) in [(&mut runs, "first"), (&mut behind, "second")] {
+        let answer = cgi_answer(answer);
+        assert_eq!((answer.status, answer.body.as_str()), (200, text));
+    }
+    assert_eq!(daemon.wait().code(), Some(0));
+    for id in [
+        &streams[0].id,
+        &streams[1].id,
+        &by_socket.id,
+        &by_pipe.id,
+        &between.id,
+    ] {
+        let of_it: Vec<_> = daemon.events();
+        let of_it: Vec<_> = of_it
+            .iter()
+            .filter(|line| line.contains(id.as_str()))
+            .collect();
+        assert_eq!(
+            of_it[of_it.len() - 2],
+            &format!("close {id} 0 1001 server going away")
+        );
+        assert_eq!(of_it[of_it.len() - 1], &format!("done close {id}"));
+    }
+    let status = last_status(&daemon);
+    assert_eq!(
+        (&status["closes"]["1001"], &status["closes_not_run"]),
+        (&7.into(), &0.into())
+    );
 }
 
 #[test]

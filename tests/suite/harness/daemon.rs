@@ -1,8 +1,6 @@
 //! A daemon under test.
 
-use super::{PATIENCE, Ws, command, compile, os_words, tcp_pair, wait_for, ws2cgi};
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
+use super::{PATIENCE, Ws, command, compile, narrow_pair, os_words, tcp_pair, wait_for, ws2cgi};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -274,7 +272,7 @@ impl Daemon {
     }
 
     /// The variables of a URL path and query below `/cgi-bin/nph-ws`.
-    fn variables(url: &str) -> [(&str, &str); 2] {
+    pub(super) fn variables(url: &str) -> [(&str, &str); 2] {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         [("PATH_INFO", path), ("QUERY_STRING", query)]
     }
@@ -291,9 +289,7 @@ impl Daemon {
 
     /// A WebSocket of which the kernel holds little that the client has not read.
     pub fn narrow(&self, url: &str) -> Ws {
-        let (client, server) = tcp_pair();
-        setsockopt(&server, SndBuf, &4096).expect("SO_SNDBUF");
-        setsockopt(&client, RcvBuf, &4096).expect("SO_RCVBUF");
+        let (client, server) = narrow_pair();
         let url = url.replace(' ', "%20");
         self.hand_over(server, "nph-ws", &Daemon::variables(&url));
         Ws::accepted(client)

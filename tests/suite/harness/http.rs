@@ -59,7 +59,8 @@ pub fn read_head(stream: &mut impl Read) -> io::Result<Answer> {
     })
 }
 
-/// The bytes of an answer's body: by its length, without what chunks add, or to the end.
+/// The bytes of an answer's body: by its length, without what chunks add, or to the end. That it
+/// ends sooner is an error.
 pub struct Body<R> {
     stream: R,
     chunked: bool,
@@ -106,6 +107,9 @@ impl<R: Read> Read for Body<R> {
             .left
             .map_or(buf.len(), |left| buf.len().min(left as usize));
         let count = self.stream.read(&mut buf[..most])?;
+        if count == 0 && most > 0 && self.left.is_some() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         self.left = self.left.map(|left| left - count as u64);
         Ok(count)
     }

@@ -38,10 +38,10 @@ pub use records::{UPGRADE, record};
 pub use relay::Relay;
 pub use server::{Server, peer, project, server_command};
 pub use site::{Site, free_port, send_head};
-pub use sockets::{request, tcp_pair};
+pub use sockets::{narrow_pair, request, tcp_pair};
 pub use stream::Events;
 pub use waiting::wait_for;
-pub use ways::Poller;
+pub use ways::{Poller, cgi_answer};
 pub use ws::{KEY, Ws};
 
 use std::time::Duration;

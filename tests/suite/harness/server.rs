@@ -235,8 +235,12 @@ impl Server {
 
     /// Starts it again, on the same port, after [`Server::kill`] or [`Server::end`].
     pub fn start_again(&mut self) {
-        self.child = self.command.spawn().expect("start it again");
-        assert!(self.comes_up(), "{} did not start again", self.name);
+        let what = format!("{} to start again", self.name);
+        wait_for(&what, || {
+            self.child = self.command.spawn().expect("start it again");
+            // For a moment its port may be held by what the one before had just forked.
+            self.comes_up().then_some(())
+        });
     }
 
     /// Ends it properly.

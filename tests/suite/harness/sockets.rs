@@ -1,6 +1,8 @@
 //! Connections to the daemon that are no hand-off, and pairs of sockets.
 
 use super::{Daemon, KEY, PATIENCE, ports};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -11,6 +13,14 @@ pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
     let (server, _) = listener.accept().expect("accept");
     client.set_read_timeout(Some(PATIENCE)).expect("timeout");
+    (client, server)
+}
+
+/// The same, of which the kernel holds little that the client has not read.
+pub fn narrow_pair() -> (TcpStream, TcpStream) {
+    let (client, server) = tcp_pair();
+    setsockopt(&server, SndBuf, &4096).expect("SO_SNDBUF");
+    setsockopt(&client, RcvBuf, &4096).expect("SO_RCVBUF");
     (client, server)
 }
 

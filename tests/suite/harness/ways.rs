@@ -1,9 +1,9 @@
 //! Browsers without a WebSocket: event streams, polls, POSTs.
 
-use super::{Answer, Daemon, PATIENCE, read_answer};
+use super::{Answer, Daemon, PATIENCE, narrow_pair, read_answer};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
 /// The variables of a request that asks for no upgrade.
 const PLAIN: [(&str, &str); 3] = [
@@ -17,6 +17,15 @@ impl Daemon {
     /// socket; nothing of its answer has been read yet. Blanks in it are encoded.
     pub fn get(&self, url: &str, more: &[(&str, &str)]) -> TcpStream {
         self.raw(url, &[&PLAIN, more].concat())
+    }
+
+    /// The same on a socket of which the kernel holds little that has not been read.
+    pub fn get_narrow(&self, url: &str) -> TcpStream {
+        let (client, server) = narrow_pair();
+        let url = url.replace(' ', "%20");
+        let variables = [&Daemon::variables(&url), &PLAIN[..]].concat();
+        self.hand_over(server, "nph-ws", &variables);
+        client
     }
 
     /// The same, handed over as the pipe of the program's output.
@@ -37,24 +46,31 @@ impl Daemon {
     /// A POST to a URL below `/cgi-bin/PROGRAM`, its body in a pipe. The answer is what a web
     /// server would make the head of.
     pub fn post_by(&self, program: &str, url: &str, more: &[(&str, &str)], body: &[u8]) -> Answer {
-        let url = url.replace(' ', "%20");
-        let (path, query) = url.split_once('?').unwrap_or((&url, ""));
         let length = body.len().to_string();
-        let variables = [
-            ("REQUEST_METHOD", "POST"),
-            ("PATH_INFO", path),
-            ("QUERY_STRING", query),
-            ("CONTENT_LENGTH", &length),
-            ("CONTENT_TYPE", "text/plain"),
-        ];
-        let mut post = self.nph(program, &[&variables, &PLAIN[..], more].concat());
+        let variables = [&[("CONTENT_LENGTH", &*length)], more].concat();
+        let (mut stdin, mut stdout) = self.post_begun(program, url, &variables);
+        // The daemon may answer before it has read all.
+        let _ = stdin.write_all(body);
+        drop(stdin);
+        cgi_answer(&mut stdout)
+    }
+
+    /// The same, of text; nothing of its body has been written, nor of its answer read.
+    pub fn post_begun(
+        &self,
+        program: &str,
+        url: &str,
+        more: &[(&str, &str)],
+    ) -> (ChildStdin, ChildStdout) {
+        let url = url.replace(' ', "%20");
+        let variables = [("REQUEST_METHOD", "POST"), ("CONTENT_TYPE", "text/plain")];
+        let url = Daemon::variables(&url);
+        let mut post = self.nph(program, &[&variables, &url, &PLAIN[..], more].concat());
         let post = post.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut post = post.spawn().expect("run ws-post");
-        let (stdin, stdout) = (post.stdin.take(), post.stdout.take());
-        // The daemon may answer before it has read all.
-        let _ = stdin.expect("a pipe").write_all(body);
+        let pipes = (post.stdin.take(), post.stdout.take());
         assert!(post.wait().expect("wait").success());
-        cgi_answer(&mut stdout.expect("a pipe"))
+        (pipes.0.expect("a pipe"), pipes.1.expect("a pipe"))
     }
 
     /// A POST of text to ws-post.
@@ -64,7 +80,7 @@ impl Daemon {
 }
 
 /// Reads what a CGI program prints, to its end.
-fn cgi_answer(from: &mut impl Read) -> Answer {
+pub fn cgi_answer(from: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).expect("read");
     assert!(bytes.starts_with(b"Status: "), "{}", bytes.escape_ascii());
