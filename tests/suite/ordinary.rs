@@ -1,7 +1,7 @@
 //! Ordinary CGI programs: names without `nph-`, so the web server makes the head of what they
 //! print.
 
-use crate::harness::{Daemon, Events, KEY, outcome, ws2cgi};
+use crate::harness::{Daemon, Events, KEY, copy_program, outcome, ws2cgi};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -31,7 +31,7 @@ fn printed(command: &mut Command, stdin: &[u8]) -> String {
 fn a_link_takes_the_place_of_any_program() {
     let daemon = Daemon::start();
     let act = daemon.path("handlers/act");
-    std::fs::copy(act, daemon.path("handlers/long-poll.cgi")).expect("copy");
+    copy_program(&act, &daemon.path("handlers/long-poll.cgi"));
     link(&daemon, "long-poll.cgi");
     // Whatever a server calls it by: an alias.
     let script = ("SCRIPT_NAME", "/sensors/poll");

@@ -1,6 +1,8 @@
 //! A daemon under test.
 
-use super::{PATIENCE, Ws, command, compile, narrow_pair, os_words, tcp_pair, wait_for, ws2cgi};
+use super::{
+    PATIENCE, Ws, command, compile, copy_program, narrow_pair, os_words, tcp_pair, wait_for, ws2cgi,
+};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -88,7 +90,7 @@ impl Start {
         let act = compile("tests/programs/act.c");
         std::fs::create_dir_all(at("handlers/deep")).expect("handlers");
         for name in ["act", "act2", "deep/act"] {
-            std::fs::copy(&act, at("handlers").join(name)).expect("copy act");
+            copy_program(&act, &at("handlers").join(name));
         }
         std::fs::create_dir(at("cgi-bin")).expect("cgi-bin");
         for name in ["nph-ws", "nph-act", "ws-push", "ws-post", "post-act"] {
@@ -115,7 +117,7 @@ impl Start {
         let folder = Start::folder_for_anyone();
         let at = |name: &str| folder.path().join(name);
         // The one under test may lie where nobody else may look.
-        std::fs::copy(ws2cgi(), at("ws2cgi")).expect("copy");
+        copy_program(&ws2cgi(), &at("ws2cgi"));
         for entry in std::fs::read_dir(at("cgi-bin")).expect("cgi-bin") {
             let link = entry.expect("an entry").path();
             if link.is_symlink() {

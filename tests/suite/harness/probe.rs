@@ -4,9 +4,8 @@ use super::{Daemon, Start, Ws, command, run_ok, wait_for, ws2cgi};
 use std::process::Command;
 
 impl Daemon {
-    /// Puts an executable file into the handlers folder, in place of what has its name.
-    /// Another process writes it: ours is forked by other tests, and a program that is open
-    /// for writing anywhere can't be executed.
+    /// Puts an executable file into the handlers folder, in place of what has its name. Another
+    /// process writes it, as with [`copy_program`](super::copy_program).
     pub fn program(&self, name: &str, text: &str) {
         let path = self.path("handlers").join(name);
         let write = "printf %s \"$2\" > \"$1.new\" && chmod 755 \"$1.new\" && mv \"$1.new\" \"$1\"";

@@ -81,6 +81,12 @@ fn compile_with(compiler: &str, options: &str, source: &str) -> PathBuf {
     built
 }
 
+/// Copies a program. Another process does so: ours is forked by other tests, and a program that is
+/// open for writing anywhere can't be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    run_ok(Command::new("cp").arg("-p").args([from, to]));
+}
+
 /// A folder for what the tests build; cargo's, so it goes with `cargo clean`.
 pub fn built() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
