@@ -4,7 +4,7 @@ use crate::frames::{Heard, Hearing};
 use crate::http::{Part, Reader};
 use crate::lines::ROUTES;
 use crate::os::{Datagram, End, MS, Os, SECOND, Time};
-use crate::plan::{self, Browse, Come, head};
+use crate::plan::{self, Browse, Come, head, since};
 use crate::request::{Ask, Asks};
 use crate::trace::note;
 use std::collections::VecDeque;
@@ -98,6 +98,12 @@ pub struct Browser {
     pub reader: Reader,
     /// What it has read of an HTTP answer, for its page.
     pub parts: Vec<Part>,
+    pub plan: plan::Browser,
+    /// Marks that it has got by `ws2cgi1`.
+    pub marks: Vec<String>,
+    /// It comes again, behind one of them, for these steps.
+    pub again: Option<u32>,
+    pub rest: Rc<[Browse]>,
     /// The record that finds no room yet.
     pub knocking: Option<Datagram>,
 }
@@ -170,6 +176,10 @@ impl Browser {
             head_len: 0,
             reader: Reader::default(),
             parts: Vec::new(),
+            plan: plan.clone(),
+            marks: Vec::new(),
+            again: None,
+            rest: Rc::from([]),
             knocking: None,
         }
     }
@@ -197,6 +207,20 @@ impl Browser {
         browser.offer = false;
         browser.ask = ask;
         browser.reader = browser.new_reader();
+        browser
+    }
+
+    /// The same with another WebSocket, for the rest of its steps.
+    pub fn again(index: usize, before: &Browser, since: u32) -> Browser {
+        let mut browser = Browser::new(index, &before.plan, before.max_message);
+        browser.name = format!("browser {}/{index}", before.page);
+        browser.page = before.page;
+        browser.head = head::GOOD;
+        browser.steps = before.rest.clone();
+        browser.ask.offers = before.ask.offers;
+        browser.marks = before.marks.clone();
+        let mark = since::mark(since, &browser.marks);
+        browser.ask.since = mark.filter(|_| browser.ask.offers);
         browser
     }
 
@@ -405,6 +429,14 @@ impl Browser {
         }
     }
 
+    fn note_mark(&mut self, payload: &[u8]) {
+        let head = payload.split(|&b| b == b'\n').next().unwrap_or_default();
+        let mark = head.strip_prefix(b"at ").unwrap_or(head);
+        if mark.contains(&b'-') {
+            self.marks.push(String::from_utf8_lossy(mark).into_owned());
+        }
+    }
+
     /// It is there, and has more to come.
     pub fn waits(&self) -> bool {
         self.phase != Phase::Over
@@ -428,6 +460,9 @@ impl Browser {
                 Heard::Data { payload, .. } => {
                     self.received += 1;
                     note!(os, self.name, "gets: {}", crate::trace::shown(&payload));
+                    if self.ask.offers {
+                        self.note_mark(&payload);
+                    }
                 }
                 Heard::Ping(payload) => {
                     if !self.deaf && self.endings.close.is_none() {

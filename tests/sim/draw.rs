@@ -55,6 +55,8 @@ struct Drawing<'a, 'b> {
     large: bool,
     /// Of 100 browsers so many have no WebSocket, or more than that.
     others: u32,
+    /// And so many of 100 WebSockets speak `ws2cgi1`.
+    marked: u32,
 }
 
 fn draw(choices: &mut Choices) -> Plan {
@@ -130,6 +132,7 @@ fn draw(choices: &mut Choices) -> Plan {
         wrong: choices.percent(25),
         large: choices.percent(40) || focus == Focus::Memory,
         others: choices.one_of(&[0, 20, 30, 30, 40, 50, 60, 95]),
+        marked: choices.one_of(&[0, 10, 30, 60]),
         choices,
     };
     for _ in 0..acts {
@@ -399,17 +402,26 @@ impl Drawing<'_, '_> {
             },
             via: match c.percent(self.others) {
                 true => c.one_of(&VIAS),
+                false if c.percent(self.marked) => via::MARKED,
                 false => via::WEBSOCKET,
             },
             named: c.below(2),
-            since: 0,
+            since: match c.percent(5) {
+                true => c.below(since::KINDS),
+                false => since::NOTHING,
+            },
         };
         let Come::Browser { via, .. } = come;
         let mut steps = Vec::new();
         for _ in 0..self.choices.range(0, 9) {
-            let step = match via > via::MARKED && self.choices.percent(40) {
-                true => self.page_step(),
-                false => self.browse(),
+            let step = match via {
+                via::WEBSOCKET => self.browse(),
+                via::MARKED if self.choices.percent(10) => Browse::Again {
+                    since: self.choices.below(since::KINDS),
+                },
+                via::MARKED => self.browse(),
+                _ if self.choices.percent(40) => self.page_step(),
+                _ => self.browse(),
             };
             steps.push(step);
         }

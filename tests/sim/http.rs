@@ -66,6 +66,8 @@ pub struct Reader {
     batch: bool,
     bytes: Vec<u8>,
     start: usize,
+    /// So many bytes behind `start` have been looked through for an end.
+    looked: usize,
     stage: Stage,
 }
 
@@ -90,6 +92,20 @@ impl Reader {
         &self.bytes[self.start..]
     }
 
+    /// Where what comes next ends.
+    fn find(&mut self, end: &[u8]) -> Option<usize> {
+        let from = self.looked.saturating_sub(end.len());
+        let found = self.rest()[from..]
+            .windows(end.len())
+            .position(|w| w == end);
+        self.looked = if found.is_some() {
+            0
+        } else {
+            self.rest().len()
+        };
+        found.map(|place| from + place)
+    }
+
     fn take(&mut self, count: usize) -> Vec<u8> {
         let taken = self.rest()[..count].to_vec();
         self.start += count;
@@ -112,7 +128,7 @@ impl Reader {
     }
 
     fn head(&mut self) -> Result<Option<Part>, String> {
-        let end = self.rest().windows(4).position(|w| w == b"\r\n\r\n");
+        let end = self.find(b"\r\n\r\n");
         let Some(end) = end else {
             return Ok(None);
         };
@@ -169,7 +185,7 @@ impl Reader {
     }
 
     fn event(&mut self) -> Result<Option<Part>, String> {
-        let end = self.rest().windows(2).position(|w| w == b"\n\n");
+        let end = self.find(b"\n\n");
         let Some(end) = end else {
             return Ok(None);
         };

@@ -98,13 +98,8 @@ impl Page {
 
     /// The mark that it begins behind.
     fn mark(&mut self) -> Option<String> {
-        match core::mem::replace(&mut self.since, since::NEWEST) {
-            since::NEWEST => self.marks.last().cloned(),
-            since::FIRST => self.marks.first().cloned(),
-            since::GARBAGE => Some("yesterday".to_owned()),
-            since::FOREIGN => Some("bbbbbbbbbbbbb-3".to_owned()),
-            _ => None,
-        }
+        let kind = core::mem::replace(&mut self.since, since::NEWEST);
+        since::mark(kind, &self.marks)
     }
 
     /// Its next stream or poll.

@@ -59,6 +59,17 @@ pub mod since {
     /// A mark of another start of the daemon's.
     pub const FOREIGN: u32 = 4;
     pub const KINDS: u32 = 5;
+
+    /// The mark, of those that a page has seen.
+    pub fn mark(kind: u32, seen: &[String]) -> Option<String> {
+        match kind {
+            NEWEST => seen.last().cloned(),
+            FIRST => seen.first().cloned(),
+            GARBAGE => Some("yesterday".to_owned()),
+            FOREIGN => Some("bbbbbbbbbbbbb-3".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// To whom a POST goes.

@@ -90,6 +90,7 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
         ("messages in streams", totals.events),
         ("messages in answers to polls", totals.polled),
         ("signs of life in streams", totals.comments),
+        ("messages by ws2cgi1", totals.marked),
         ("gaps told", totals.gaps),
         ("resumed by a mark", totals.resumes),
     ] {

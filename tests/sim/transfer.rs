@@ -187,7 +187,10 @@ impl World {
                     &self.model.rules,
                 );
                 let wrote = match self.browsers[browser].ask.asks {
-                    Asks::WebSocket => connection.wrote(&bytes[..*count], browser),
+                    Asks::WebSocket => {
+                        let wrote = connection.wrote(&bytes[..*count], browser);
+                        wrote.and_then(|()| self.model.marked(browser, &self.browsers[browser]))
+                    }
                     _ => self
                         .model
                         .answers(browser, &bytes[..*count], &self.browsers),

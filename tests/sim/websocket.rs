@@ -107,7 +107,12 @@ impl Browser {
             }
             Browse::Vanish {} => self.leave(os),
             Browse::Reset {} => self.reset(os),
-            Browse::Again { .. } | Browse::Post { .. } => {}
+            Browse::Again { since } => {
+                self.again = Some(since);
+                self.rest = self.steps[self.step.min(self.steps.len())..].into();
+                self.leave(os);
+            }
+            Browse::Post { .. } => {}
             Browse::Twice {} | Browse::Patience { .. } => {}
         }
     }

@@ -164,6 +164,7 @@ impl World {
             ping: config.ping.map(micros),
             max_message: config.max_message,
             poll_wait: micros(config.poll_wait),
+            history: config.history,
             memory: config.memory,
             set_aside: config.bounds().set_aside,
             for_outbound: config.bounds().for_outbound,
@@ -177,7 +178,11 @@ impl World {
         for (i, plan) in plan.browsers.iter().enumerate() {
             let Come::Browser { via, .. } = plan.come;
             browsers.push(match via % via::KINDS {
-                via::WEBSOCKET | via::MARKED => Browser::new(i, plan, max_message),
+                via @ (via::WEBSOCKET | via::MARKED) => {
+                    let mut browser = Browser::new(i, plan, max_message);
+                    browser.ask.offers = via == via::MARKED;
+                    browser
+                }
                 _ => {
                     let mut plan = plan.clone();
                     let Come::Browser { way, .. } = &mut plan.come;
@@ -429,6 +434,7 @@ impl World {
         for page in &mut self.pages {
             did |= page.act(&mut self.os, &mut self.owners, &mut self.browsers);
         }
+        self.come_again();
         for browser in &self.browsers[self.model.connections.len()..] {
             self.model.connections.push(Connection::new(browser));
         }
@@ -448,6 +454,18 @@ impl World {
             did |= process.act(&mut self.os, &mut self.names, fifo);
         }
         did
+    }
+
+    /// Those with a WebSocket who come again.
+    fn come_again(&mut self) {
+        for i in 0..self.browsers.len() {
+            let Some(since) = self.browsers[i].again.take() else {
+                continue;
+            };
+            let mut again = Browser::again(self.browsers.len(), &self.browsers[i], since);
+            again.at = self.os.now;
+            self.browsers.push(again);
+        }
     }
 
     fn next_time(&self) -> Option<Time> {
@@ -661,7 +679,9 @@ impl World {
             process.life = Life::Reaped;
             self.model.not_started(browser);
             let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
-            self.model.reaped(self.os.now, &process, true, behind);
+            let sender = &self.browsers[browser];
+            self.model
+                .reaped(self.os.now, &process, sender, true, behind);
         }
         self.processes.insert(pid, process);
         let children = self.children();
@@ -756,7 +776,9 @@ impl World {
             }
         }
         let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
-        self.model.reaped(self.os.now, process, failed, behind);
+        let sender = &self.browsers[process.browser];
+        self.model
+            .reaped(self.os.now, process, sender, failed, behind);
         self.stop_if_wrong();
         exit
     }

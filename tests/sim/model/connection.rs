@@ -66,12 +66,14 @@ pub enum Life {
 }
 
 /// A message that it gets, or may get.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expected {
     pub order: Order,
     pub binary: bool,
     pub payload: Rc<[u8]>,
     pub must: bool,
+    /// It has a number, where there is a history.
+    pub numbered: bool,
 }
 
 pub struct Connection {
@@ -126,6 +128,18 @@ pub struct Connection {
     pub opened: bool,
     /// What was sent until this turn may have gone with an answer that was cut off.
     pub cut: Option<u64>,
+    /// It can be told that messages are missing: it is no plain WebSocket.
+    pub told: bool,
+    /// It may read what was sent before it came, or before it joined.
+    pub behind: bool,
+    /// It must be told that messages are missing.
+    pub owes_gap: bool,
+    /// The last number that it has got for certain.
+    pub last: Option<u64>,
+    /// Data frames of `ws2cgi1`, of this turn; its first word has come; messages told done.
+    pub marked: Vec<Frame>,
+    pub begun: bool,
+    pub done: u64,
 }
 
 impl Connection {
@@ -167,6 +181,13 @@ impl Connection {
             quiet_since: None,
             opened: false,
             cut: None,
+            told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
+            behind: browser.ask.asks == Asks::Poll,
+            owes_gap: false,
+            last: None,
+            marked: Vec::new(),
+            begun: false,
+            done: 0,
         }
     }
 
@@ -242,6 +263,11 @@ impl Connection {
         }
     }
 
+    /// Nothing more can come of it.
+    pub fn is_done(&self) -> bool {
+        matches!(self.life, Life::New | Life::Refused | Life::Over) && self.exchange.closed
+    }
+
     /// What is for it waits for its 101, or for a poll.
     pub fn holds_back(&self) -> bool {
         let unopened = match self.asks {
@@ -266,6 +292,23 @@ impl Connection {
         self.expected.iter_mut().for_each(|e| e.must = false);
     }
 
+    /// It is to get this, or to get it again; `never`: it need not, nor may it.
+    pub fn expect(&mut self, expected: Expected, never: bool) {
+        let same = |e: &&mut Expected| e.binary == expected.binary && e.payload == expected.payload;
+        match self.expected.iter_mut().find(same) {
+            Some(known) => known.must = expected.must && !never,
+            None if never || expected.payload.is_empty() => {}
+            None => self.expected.push_back(expected),
+        }
+    }
+
+    /// What it is to get again it may have got already, in an answer that is not seen yet.
+    pub fn may_repeat(&mut self) {
+        let numbered = self.expected.iter().filter(|e| e.numbered).cloned();
+        let again: Vec<_> = numbered.map(|e| Expected { must: false, ..e }).collect();
+        self.expected.extend(again);
+    }
+
     /// It takes what is written to it slowly, or not.
     pub fn is_slow(&self) -> bool {
         self.stuck || self.reasons & reason::SLOW != 0
@@ -284,6 +327,7 @@ impl Connection {
     /// The daemon's write found no room.
     pub fn stuck(&mut self, now: Time) {
         self.stuck = true;
+        self.behind |= self.told;
         self.waits_since.get_or_insert(now);
     }
 
@@ -299,12 +343,20 @@ impl Connection {
                     }
                     self.head = Some(status);
                 }
-                Heard::Data { binary, payload } => self.frames.push(Frame {
-                    binary,
-                    payload,
-                    mark: None,
-                    request,
-                }),
+                Heard::Data { binary, payload } => {
+                    let marked = self.told;
+                    let frames = if marked {
+                        &mut self.marked
+                    } else {
+                        &mut self.frames
+                    };
+                    frames.push(Frame {
+                        binary,
+                        payload,
+                        mark: None,
+                        request,
+                    });
+                }
                 Heard::Ping(_) | Heard::Pong(_) => {}
                 Heard::Close(code) => {
                     self.closed = Some(code);
@@ -377,7 +429,12 @@ impl Connection {
             self.may_miss();
             return Ok(true);
         }
-        let before = |e: &Expected| e.order.before(&order);
+        // Those with a number come from the history, the others at once.
+        let (told, numbered) = (self.told, self.expected[at].numbered);
+        let before = |e: &Expected| {
+            let same = !told || e.numbered == numbered;
+            same && e.order.before(&order)
+        };
         let missed = self.expected.iter().take(at).find(|e| e.must && before(e));
         if let Some(missed) = missed {
             return Err(format!(
@@ -390,7 +447,7 @@ impl Connection {
         let mut i = 0;
         self.expected.retain(|e| {
             i += 1;
-            i > at || !e.order.before(&order)
+            i > at || !before(e)
         });
         Ok(true)
     }

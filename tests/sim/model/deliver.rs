@@ -36,15 +36,17 @@ impl Model {
     fn change(&mut self, target: &Target, room: &str, join: bool, order: &Order) {
         for i in 0..self.connections.len() {
             match self.meant(i, target, order) {
-                Certainty::No => {}
+                Certainty::No => continue,
                 Certainty::Yes => self.connections[i].membership.sure(room, join, order),
                 Certainty::Maybe => self.connections[i].membership.perhaps(room, join, order),
             }
+            self.room_changes(i, room, join);
         }
     }
 
     /// A message for all whom a target means.
     fn send(&mut self, target: &Target, order: &Order, binary: bool, bytes: Vec<u8>, sure: bool) {
+        self.keep(target, order, binary, &bytes, sure);
         // Empty ones can't be told apart. The counters tell whether one is lost.
         if bytes.is_empty() {
             return;
@@ -52,6 +54,7 @@ impl Model {
         let payload: Rc<[u8]> = bytes.into();
         for i in 0..self.connections.len() {
             let certainty = self.meant(i, target, order);
+            let certainty = self.reads_certainly(i, target, certainty);
             if certainty != Certainty::No {
                 let cut = self.connections[i]
                     .cut
@@ -62,6 +65,7 @@ impl Model {
                     binary,
                     payload: payload.clone(),
                     must,
+                    numbered: !matches!(target.scope, Scope::Connection(_)),
                 });
             }
         }
@@ -174,6 +178,11 @@ impl Model {
     pub fn written(&mut self, i: usize, frame: &Frame) {
         let (binary, payload) = (frame.binary, &*frame.payload);
         let earlier = self.earlier_polls(i, frame.request);
+        if let Some(number) = frame.mark {
+            if let Err(why) = self.numbered(i, number, binary, payload) {
+                return self.fail(format!("browser {i}: {why}"));
+            }
+        }
         while !payload.is_empty() {
             match self.connections[i].gets(frame, earlier) {
                 Ok(true) => return,

@@ -1,5 +1,6 @@
 //! Events: what starts one, what its environment says, what its program's output changes.
 
+use super::history::Place;
 use super::membership::Certainty;
 use super::{Answer, Environment, Life, Model, Order, reason};
 use crate::browser::Browser;
@@ -15,6 +16,7 @@ impl Model {
         let turn = self.turn;
         let i = process.browser;
         self.connections[i].look_for_endings(now, turn, browser, &self.rules);
+        self.history.id(&process.id);
         let who = format!("browser {i}");
         match process.kind {
             Kind::Open => self.totals.opens += 1,
@@ -147,7 +149,14 @@ impl Model {
 
     /// A program is reaped: what its output changes.
     /// `behind`: bytes ever written to the outbox.
-    pub fn reaped(&mut self, now: Time, process: &Process, failed: bool, behind: u64) {
+    pub fn reaped(
+        &mut self,
+        now: Time,
+        process: &Process,
+        browser: &Browser,
+        failed: bool,
+        behind: u64,
+    ) {
         let i = process.browser;
         let turn = self.turn;
         self.serial += 1;
@@ -221,7 +230,16 @@ impl Model {
             if let Some(len) = reply.state.filter(|len| *len <= STATE) {
                 connection.state = Some(len);
             }
+            for (room, join) in [(&reply.join, true), (&reply.leave, false)] {
+                if let Some(room) = room {
+                    self.room_changes(i, room, join);
+                }
+            }
         }
+        if process.kind == Kind::Open && self.connections[i].life == Life::Accepted {
+            self.begins_to_read(i, browser, does.then_some(reply.join.as_deref()).flatten());
+        }
+        let connection = &self.connections[i];
         let events = connection.events;
         self.answers.push(Answer {
             order,
@@ -233,6 +251,21 @@ impl Model {
             events,
             sent: !does,
         });
+    }
+
+    /// A connection that is accepted goes to its place in the history.
+    fn begins_to_read(&mut self, i: usize, browser: &Browser, joins: Option<&str>) {
+        let connection = &self.connections[i];
+        if !connection.told {
+            return;
+        }
+        let polls = browser.ask.asks == Asks::Poll;
+        let came = Place::Turn(connection.exchange.turn);
+        let place = self.place_of(browser).or(polls.then_some(came));
+        if let Some(place) = place {
+            self.connections[i].owes_gap = matches!(place, Place::Nowhere);
+            self.read_from(i, place, Some(joins));
+        }
     }
 
     /// The program of an event could not be started, and the event has failed for that.

@@ -1,5 +1,6 @@
 //! One request without a WebSocket as it must be: that it is answered, how, and in time.
 
+use super::history::Place;
 use super::{Life, Model, reason};
 use crate::browser::Browser;
 use crate::http::{Head, Part, Reader};
@@ -33,6 +34,8 @@ pub struct Exchange {
     pub sure: bool,
     /// Another poll has come.
     pub superseded: bool,
+    /// It must be told that messages are missing.
+    pub owes_gap: bool,
     /// Of a POST: its event has been started.
     pub run: bool,
     /// What its answer must be: one of these, and the body.
@@ -75,6 +78,7 @@ impl Model {
             connection.exchange.received = Some(self.now);
             connection.exchange.turn = self.turn;
             if browser.ask.asks == Asks::Poll {
+                self.see_who_may_end(browsers);
                 self.poll_came(j, browser);
             }
         }
@@ -84,16 +88,16 @@ impl Model {
         let complete = received && !connection.exchange.complete && connection.taken >= end;
         if ask.asks == Asks::Post && complete && !connection.shut {
             connection.exchange.complete = true;
-            self.see_who_has_gone(browsers);
+            self.see_who_may_end(browsers);
             self.post_came(j, browser);
         }
     }
 
-    /// Streams whose browsers have gone may end in this very turn.
-    pub fn see_who_has_gone(&mut self, browsers: &[Browser]) {
+    /// What may have ended by now, in this very turn.
+    pub fn see_who_may_end(&mut self, browsers: &[Browser]) {
         for (connection, browser) in self.connections.iter_mut().zip(browsers) {
-            if connection.asks == Asks::Events && browser.endings.gone {
-                connection.may_end(self.turn, reason::GONE, None);
+            if !connection.is_done() {
+                connection.look_for_endings(self.now, self.turn, browser, &self.rules);
             }
         }
     }
@@ -129,6 +133,22 @@ impl Model {
         }
         let exchange = &mut self.connections[j].exchange;
         (exchange.chain, exchange.sure) = (Some(c), sure);
+        if let Some(place) = self.place_of(browser) {
+            let nowhere = matches!(place, Place::Nowhere);
+            self.connections[j].exchange.owes_gap = nowhere && sure && !ask.close;
+            self.connections[c].owes_gap |= nowhere;
+            self.read_from(c, place, None);
+            let seen = |poll: &usize| {
+                let exchange = &self.connections[*poll].exchange;
+                exchange.closed || exchange.whole && exchange.wrote_at < Some(self.now)
+            };
+            if !self.connections[c].polls.iter().all(seen) {
+                self.connections[c].may_repeat();
+            }
+            if !sure {
+                self.connections[c].may_miss();
+            }
+        }
         self.connections[c].polls.push(j);
         if sure {
             self.connections[c].quiet_since = None;
@@ -237,8 +257,8 @@ impl Model {
     /// Bytes of an answer are written.
     pub fn answers(&mut self, j: usize, bytes: &[u8], all: &[Browser]) -> Result<(), String> {
         let (now, browser) = (self.now, &all[j]);
-        if browser.ask.asks == Asks::Post {
-            self.see_who_has_gone(all);
+        if matches!(browser.ask.asks, Asks::Post | Asks::Poll) {
+            self.see_who_may_end(all);
         }
         let exchange = &mut self.connections[j].exchange;
         exchange.wrote_at = Some(now);
@@ -270,7 +290,7 @@ impl Model {
                     _ => self.stream_begins(j, &head),
                 }
             }
-            Part::Event { name, mark, data } => self.event_written(j, &name, mark, data),
+            Part::Event { name, mark, data } => self.event_written(j, &name, mark, data, browser),
             Part::Comment => {
                 self.totals.comments += 1;
                 Ok(())
@@ -384,7 +404,8 @@ impl Model {
     /// At the end of a turn: whether something is late.
     pub fn look_at_exchanges(&mut self, browsers: &[Browser], children: usize) {
         for (j, browser) in browsers.iter().enumerate() {
-            if browser.ask.asks == Asks::WebSocket {
+            let connection = &self.connections[j];
+            if browser.ask.asks == Asks::WebSocket || connection.is_done() {
                 continue;
             }
             let late = match browser.ask.asks {

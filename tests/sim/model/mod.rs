@@ -11,6 +11,7 @@ mod deliver;
 mod events;
 mod exchange;
 mod history;
+mod marked;
 mod membership;
 mod poll;
 mod stream;
@@ -23,6 +24,7 @@ use crate::child::{Kind, Reply};
 use crate::os::file::Node;
 use crate::os::{Os, Time};
 use crate::request::Asks;
+use history::History;
 use membership::Certainty;
 use std::collections::{BTreeMap, VecDeque};
 use ws2cgi::limits::OUTBOX_LINE;
@@ -39,6 +41,7 @@ pub struct Rules {
     pub close_on_error: bool,
     pub max_message: usize,
     pub poll_wait: Time,
+    pub history: usize,
     /// Of `--memory`: all, what is in use from the start, what messages from browsers leave free.
     pub memory: usize,
     pub set_aside: usize,
@@ -53,6 +56,15 @@ struct Line {
     command: Command,
     /// Of a spool file that can be sent.
     spooled: Option<Vec<u8>>,
+}
+
+impl Line {
+    fn size(&self) -> usize {
+        match &self.command {
+            Command::Send(_, _, Payload::Inline(bytes)) => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A reply on its way.
@@ -99,6 +111,7 @@ pub struct Totals {
     pub comments: u64,
     pub polled: u64,
     pub gaps: u64,
+    pub marked: u64,
     pub resumes: u64,
     /// Answers by what was asked and status.
     pub answers: BTreeMap<String, u64>,
@@ -135,6 +148,7 @@ pub struct Model {
     /// Spool files whose line is carried out.
     pub fetched: Vec<String>,
     answers: Vec<Answer>,
+    history: History,
     serial: u64,
 }
 
@@ -163,6 +177,7 @@ impl Model {
             lines: VecDeque::new(),
             fetched: Vec::new(),
             answers: Vec::new(),
+            history: History::default(),
             serial: 0,
         }
     }
@@ -242,7 +257,9 @@ impl Model {
         }
         self.look_at_chains(browsers);
         for (connection, browser) in self.connections.iter_mut().zip(browsers) {
-            connection.look_for_endings(os.now, turn, browser, &self.rules);
+            if !connection.is_done() {
+                connection.look_for_endings(os.now, turn, browser, &self.rules);
+            }
         }
         if watched.outbox {
             while let Some(line) = self.lines.pop_front() {
@@ -253,14 +270,26 @@ impl Model {
         self.finish_answers(watched);
         self.take_frames();
         for i in 0..self.connections.len() {
+            if self.connections[i].is_done() {
+                continue;
+            }
             let (_, writes) = watched.browsers[i];
             let connection = &mut self.connections[i];
             connection.watched(os.now, writes);
-            if let Some(lost) = connection.lost(writes) {
+            let lost = connection.lost(writes);
+            let open = connection.is_open() && connection.life == Life::Accepted;
+            if open && !writes && connection.owes_gap && connection.loose.is_none() {
+                self.fail(format!(
+                    "browser {i}: it is not told that messages are missing"
+                ));
+            }
+            // For what it reads from the history there may be no memory now.
+            let short = self.reads(i) && self.short_of_memory(self.rules.max_reply);
+            if let Some(lost) = lost.filter(|_| !short) {
                 self.fail(format!("browser {i}: it never gets: {lost}"));
             }
             let waits = self.connections[i].waits();
-            if waits > self.rules.queue && !self.is_answering(i) {
+            if waits > self.rules.queue && !self.is_answering(i) && !self.reads(i) {
                 let queue = self.rules.queue;
                 self.fail(format!(
                     "browser {i}: {waits} bytes and a message wait, --queue {queue}"
@@ -269,7 +298,7 @@ impl Model {
         }
         self.look_at_exchanges(browsers, watched.children);
         let oldest = self.oldest();
-        for connection in &mut self.connections {
+        for connection in self.connections.iter_mut().filter(|c| !c.is_done()) {
             connection.membership.settle(oldest);
         }
         self.turn += 1;

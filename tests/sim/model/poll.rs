@@ -55,7 +55,10 @@ impl Model {
             if gap {
                 self.told_gap(c)?;
             }
-            self.poll_place(c, j, head.field("WS-Since"))?;
+            if self.connections[j].exchange.owes_gap && !gap {
+                return Err("a poll is not told that messages are missing".to_owned());
+            }
+            self.poll_place(head.field("WS-Since"))?;
             let exchange = &self.connections[j].exchange;
             let due = exchange.received.unwrap_or(0) + self.held(ask);
             let early = self.now < due && !gap && !ask.close && !exchange.superseded;

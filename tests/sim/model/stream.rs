@@ -25,6 +25,7 @@ impl Model {
         name: &str,
         mark: Option<String>,
         data: Vec<u8>,
+        browser: &Browser,
     ) -> Result<(), String> {
         let connection = &mut self.connections[j];
         if connection.closed.is_some() {
@@ -45,7 +46,7 @@ impl Model {
                 if connection.key.is_none() {
                     return Err(format!("an open event without a key: {value}"));
                 }
-                self.place(j, mark.as_deref())
+                self.begins_at(j, mark.as_deref(), browser)
             }
             "close" => {
                 let code = core::str::from_utf8(&data).unwrap_or("");
