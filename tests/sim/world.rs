@@ -8,7 +8,7 @@ use crate::model::{Environment, Model, Rules, Watched};
 use crate::options::{HANDLERS, arguments, config};
 use crate::os::fault::Faults;
 use crate::os::file::Node;
-use crate::os::{End, MS, Os, SECOND, Time};
+use crate::os::{End, Listener, MS, Os, SECOND, Time};
 use crate::plan::{Act, Order, Plan, Setting};
 use crate::rng::Rng;
 use crate::trace::{Trace, note};
@@ -474,7 +474,11 @@ impl World {
         let alive = |p: &Process| p.life != Life::Reaped;
         let connected = |end: &End| self.owners.browser(end).is_some();
         let open = self.os.descriptors.iter().flatten();
-        let busy = self.processes.values().any(alive)
+        // Those who left before the daemon took them are on their way in.
+        let waiting = |listener: &Listener| !listener.waiting.is_empty();
+        let coming = !self.os.handoffs.is_empty() || self.os.listeners.iter().any(waiting);
+        let busy = coming
+            || self.processes.values().any(alive)
             || open.into_iter().any(|d| connected(&d.end))
             || self.writers.iter().any(|w| !w.done())
             || self.fifo.is_some_and(|p| self.os.pipes[p].len() > 0);
