@@ -8,7 +8,7 @@ use crate::model::{Connection, Environment, Life as Connected, Model, Rules, Wat
 use crate::options::{HANDLERS, arguments, config};
 use crate::os::fault::Faults;
 use crate::os::file::Node;
-use crate::os::{End, MS, Os, SECOND, Time};
+use crate::os::{End, Listener, MS, Os, SECOND, Time};
 use crate::page::Page;
 use crate::plan::{Act, Come, Order, Plan, Setting, via, way};
 use crate::request::Asks;
@@ -542,7 +542,11 @@ impl World {
                 Connected::Opening | Connected::Accepted | Connected::Closing
             )
         };
-        let busy = self.processes.values().any(alive)
+        // Those who left before the daemon took them are on their way in.
+        let waiting = |listener: &Listener| !listener.waiting.is_empty();
+        let coming = !self.os.handoffs.is_empty() || self.os.listeners.iter().any(waiting);
+        let busy = coming
+            || self.processes.values().any(alive)
             || self.model.connections.iter().any(goes_on)
             || open.into_iter().any(|d| connected(&d.end))
             || self.writers.iter().any(|w| !w.done())
