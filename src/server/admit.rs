@@ -9,8 +9,8 @@ use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Answer, Fields, Refusal, Style};
 use crate::limits::{
-    ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HANDOFF_RECORD, HEAD,
-    HEAD_TIMEOUT, POSTS, REFUSALS, SCRATCH, UNFINISHED,
+    ADMISSIONS_PER_TURN, CONNECTION_CHARGE, DESCRIPTORS_PER_CONNECTION, HEAD, HEAD_TIMEOUT, POSTS,
+    REFUSALS, SCRATCH, UNFINISHED,
 };
 use crate::memory::Charge;
 use crate::reply::opcode_of;
@@ -141,7 +141,6 @@ impl<S: Sys> Server<S> {
     // ---- The hand-off
 
     pub(super) fn take_handoffs(&mut self) {
-        let mut record = vec![0; HANDOFF_RECORD];
         for taken in 0..ADMISSIONS_PER_TURN {
             if self.later(taken) {
                 return;
@@ -154,13 +153,13 @@ impl<S: Sys> Server<S> {
             let Some(handoff) = &self.handoff else {
                 return;
             };
-            match sys.receive_handoff(&handoff.socket, &mut record) {
+            match sys.receive_handoff(&handoff.socket, &mut self.record) {
                 Ok(datagram) => {
                     // Whatever becomes of them, closing them must not wait.
                     for fd in &datagram.fds {
                         sys.before_close(fd, false);
                     }
-                    let (bytes, uid) = (&record[..datagram.len], datagram.uid);
+                    let (bytes, uid) = (&self.record[..datagram.len], datagram.uid);
                     match self.arrival(bytes, datagram) {
                         Ok(arrival) => self.admit(arrival),
                         Err(Unfit::Wrong(why)) => {

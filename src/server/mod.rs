@@ -19,7 +19,7 @@ use crate::counters::Counters;
 use crate::history::History;
 use crate::job::{Fault, Job};
 use crate::key::Keys;
-use crate::limits::{KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
+use crate::limits::{HANDOFF_RECORD, KILL_GRACE, READS_PER_TURN, SCRATCH, SHUTDOWN, UNFINISHED};
 use crate::memory::{Charge, Memory};
 use crate::rundir::{Handoff, Held, RunDir};
 use crate::shared::Shared;
@@ -44,6 +44,9 @@ pub struct Server<S: Sys> {
     started: Duration,
     /// None: shutting down.
     handoff: Option<Handoff<S::Fd>>,
+    /// What its records are read into, one buffer for all: of one this large that came and went,
+    /// musl would keep seven.
+    record: Vec<u8>,
     listeners: Vec<S::Fd>,
     /// The run folder's lock, for as long as we live.
     lock: S::Fd,
@@ -120,6 +123,7 @@ impl<S: Sys> Server<S> {
             count: 0,
             started: now,
             handoff: Some(held.handoff),
+            record: vec![0; HANDOFF_RECORD],
             listeners,
             lock: held.lock,
             newcomers: Vec::new(),

@@ -1,10 +1,11 @@
 //! A browser: comes in one of the ways, does its steps, reads in its own time.
 
-use crate::frames::{Heard, Hearing, masked, payload, unmasked};
+use crate::frames::{Heard, Hearing};
+use crate::http::{Part, Reader};
 use crate::lines::ROUTES;
-use crate::os::stream::Stream;
-use crate::os::{Datagram, Descriptor, End, MS, Os, SECOND, Time};
-use crate::plan::{self, Browse, Come, way, wrong};
+use crate::os::{Datagram, End, MS, Os, SECOND, Time};
+use crate::plan::{self, Browse, Come, head, since};
+use crate::request::{Ask, Asks};
 use crate::trace::note;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -34,6 +35,9 @@ pub struct Endings {
     pub wrong: Option<(u64, u16)>,
     /// It has gone, half or whole, or was reset.
     pub gone: bool,
+    pub gone_since: Time,
+    /// It leaves as soon as all is sent.
+    pub leaves: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,43 +52,60 @@ pub enum Phase {
 
 pub struct Browser {
     pub index: usize,
-    name: String,
-    max_message: usize,
-    way: u32,
-    route: u32,
-    at: Time,
-    room: usize,
-    latency: Time,
-    piece: usize,
-    gap: Time,
-    eager: bool,
-    deaf: bool,
-    rude: bool,
+    pub name: String,
+    pub max_message: usize,
+    pub way: u32,
+    pub route: u32,
+    pub at: Time,
+    pub room: usize,
+    pub latency: Time,
+    pub piece: usize,
+    pub gap: Time,
+    pub eager: bool,
+    pub deaf: bool,
+    pub rude: bool,
     pub head: u32,
     pub offer: bool,
-    linger: bool,
+    pub linger: bool,
     pub open: u32,
     pub close: u32,
-    steps: Rc<[Browse]>,
-    step: usize,
+    pub steps: Rc<[Browse]>,
+    pub step: usize,
     pub phase: Phase,
     /// What it holds: its end of a socket, or a pipe's writing end and another's reading end.
-    ends: Vec<End>,
-    out: VecDeque<u8>,
+    pub ends: Vec<End>,
+    pub out: VecDeque<u8>,
     /// Bytes that it has begun to send: an offset of all that it sends.
     pub queued: u64,
-    write_at: Time,
-    next: Time,
-    await_until: Option<Time>,
-    read_at: Option<Time>,
-    stalled_until: Time,
-    hearing: Hearing,
+    pub write_at: Time,
+    pub next: Time,
+    pub await_until: Option<Time>,
+    pub read_at: Option<Time>,
+    pub stalled_until: Time,
+    pub hearing: Hearing,
     pub received: u32,
     pub sent: Vec<Sent>,
     pub endings: Endings,
-    mask: u32,
+    pub mask: u32,
+    /// Its request, beside the route.
+    pub ask: Ask,
+    /// By a program whose name does not begin with nph-.
+    pub named: bool,
+    /// The plan's browser that it is one request of.
+    pub page: usize,
+    /// The length of its head, where it sends that itself.
+    pub head_len: u64,
+    pub reader: Reader,
+    /// What it has read of an HTTP answer, for its page.
+    pub parts: Vec<Part>,
+    pub plan: plan::Browser,
+    /// Marks that it has got by `ws2cgi1`.
+    pub marks: Vec<String>,
+    /// It comes again, behind one of them, for these steps.
+    pub again: Option<u32>,
+    pub rest: Rc<[Browse]>,
     /// The record that finds no room yet.
-    knocking: Option<Datagram>,
+    pub knocking: Option<Datagram>,
 }
 
 /// What the world does for it.
@@ -111,6 +132,8 @@ impl Browser {
             linger,
             open,
             close,
+            named,
+            ..
         } = plan.come;
         Browser {
             index,
@@ -147,8 +170,68 @@ impl Browser {
             sent: Vec::new(),
             endings: Endings::default(),
             mask: 0,
+            ask: Ask::default(),
+            named: named != 0,
+            page: index,
+            head_len: 0,
+            reader: Reader::default(),
+            parts: Vec::new(),
+            plan: plan.clone(),
+            marks: Vec::new(),
+            again: None,
+            rest: Rc::from([]),
             knocking: None,
         }
+    }
+
+    /// One request of a page, which comes then.
+    pub fn request(index: usize, plan: &plan::Browser, at: Time, page: usize, ask: Ask) -> Browser {
+        let mut browser = Browser::new(index, plan, 0);
+        browser.name = match page == index {
+            true => format!("browser {page}"),
+            false => format!("browser {page}/{index}"),
+        };
+        browser.page = page;
+        browser.at = at;
+        browser.steps = Rc::from([]);
+        if page != index {
+            // Only its first request may be wrong.
+            browser.head = head::GOOD;
+        }
+        // Some ways to be so need a WebSocket, or a query.
+        match (browser.head, ask.asks) {
+            (head::UPGRADE, _) | (head::VERSION, Asks::Post) => browser.head = head::GOOD,
+            _ => {}
+        }
+        // And only a WebSocket has subprotocols.
+        browser.offer = false;
+        browser.ask = ask;
+        browser.reader = browser.new_reader();
+        browser
+    }
+
+    /// The same with another WebSocket, for the rest of its steps.
+    pub fn again(index: usize, before: &Browser, since: u32) -> Browser {
+        let mut browser = Browser::new(index, &before.plan, before.max_message);
+        browser.name = format!("browser {}/{index}", before.page);
+        browser.page = before.page;
+        browser.head = head::GOOD;
+        browser.steps = before.rest.clone();
+        browser.ask.offers = before.ask.offers;
+        browser.marks = before.marks.clone();
+        let mark = since::mark(since, &browser.marks);
+        browser.ask.since = mark.filter(|_| browser.ask.offers);
+        browser
+    }
+
+    /// What reads the answer to its request.
+    pub fn new_reader(&self) -> Reader {
+        Reader::new(self.by_cgi(), self.ask.batch)
+    }
+
+    /// Whether there is a program at its route.
+    pub fn goes_somewhere(&self) -> bool {
+        matches!(self.route(), "/a" | "/b/sub" | "/broken")
     }
 
     /// Whether it has offered subprotocols: one and two.
@@ -213,101 +296,9 @@ impl Browser {
         }
     }
 
-    // ---- Coming
-
-    fn come(&mut self, os: &mut Os, ways: &mut dyn Ways) {
-        note!(os, self.name, "comes, {}", self.route());
-        let descriptor = |end, waits_at_close| Descriptor {
-            end,
-            non_blocking: false,
-            waits_at_close,
-            resets: false,
-        };
-        let mut theirs = Vec::new();
-        if self.way == way::HANDOFF_PIPES {
-            let (up, down) = (
-                os.new_pipe(65536),
-                os.new_pipe(65536.min(self.room.max(4096))),
-            );
-            ways.pipe_made(up, self.index, true);
-            ways.pipe_made(down, self.index, false);
-            for pipe in [up, down] {
-                os.pipes[pipe].readers = 1;
-                os.pipes[pipe].writers = 1;
-            }
-            theirs.push(descriptor(End::Reader(up), false));
-            theirs.push(descriptor(End::Writer(down), false));
-            self.ends = vec![End::Writer(up), End::Reader(down)];
-        } else {
-            let tcp = matches!(self.way, way::HANDOFF_TCP | way::LISTEN_TCP);
-            os.streams.push(Stream::new(tcp, self.room));
-            let stream = os.streams.len() - 1;
-            ways.stream_made(stream, self.index);
-            theirs.push(descriptor(End::Stream(stream, 0), self.linger));
-            self.ends = vec![End::Stream(stream, 1)];
-        }
-        if matches!(self.way, way::LISTEN_TCP | way::LISTEN_UNIX) {
-            let address = match self.way {
-                way::LISTEN_TCP => "127.0.0.1:8000",
-                _ => "unix:/run/ws.sock",
-            };
-            let End::Stream(stream, _) = self.ends[0] else {
-                return;
-            };
-            if os.connect(address, stream) {
-                self.phase = Phase::Waiting;
-                let head = self.request_head();
-                self.queue(&head);
-            } else {
-                note!(os, self.name, "nobody listens");
-                os.streams[stream].release(0, true);
-                self.leave(os);
-            }
-            return;
-        }
-        // The program that hands over knocks.
-        let bytes = self.record();
-        let datagram = Datagram {
-            bytes,
-            ends: theirs,
-            uid: 33,
-        };
-        self.phase = Phase::Knocking(os.now);
-        self.send_record(os, datagram);
-    }
-
-    fn send_record(&mut self, os: &mut Os, datagram: Datagram) {
-        match os.hand_off(datagram) {
-            Ok(()) => self.phase = Phase::Waiting,
-            Err(Some(datagram)) => {
-                note!(os, self.name, "finds the queue of records full");
-                self.knocking = Some(datagram);
-            }
-            Err(None) => {
-                note!(os, self.name, "there is no daemon");
-                self.leave(os);
-            }
-        }
-    }
-
-    /// As nph-* does: again and again for a second.
-    fn knock(&mut self, os: &mut Os, since: Time) {
-        let Some(datagram) = self.knocking.take() else {
-            return;
-        };
-        if os.now < since + SECOND {
-            return self.send_record(os, datagram);
-        }
-        note!(os, self.name, "is told that the daemon is busy");
-        for end in datagram.ends {
-            os.release(end);
-        }
-        self.leave(os);
-    }
-
     // ---- Bytes
 
-    fn queue(&mut self, bytes: &[u8]) {
+    pub fn queue(&mut self, bytes: &[u8]) {
         self.out.extend(bytes);
         self.queued += bytes.len() as u64;
     }
@@ -353,6 +344,9 @@ impl Browser {
                     if self.piece > 0 {
                         self.write_at = os.now + self.gap;
                     }
+                    if self.out.is_empty() && self.ask.ends {
+                        self.shut(os);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => {
@@ -394,8 +388,13 @@ impl Browser {
                 }
                 Ok(count) => {
                     note!(os, self.name, "reads {count} bytes");
-                    self.hearing.push(&buf[..count]);
-                    self.hear(os);
+                    match self.ask.asks {
+                        Asks::WebSocket => {
+                            self.hearing.push(&buf[..count]);
+                            self.hear(os);
+                        }
+                        _ => self.hear_answer(os, &buf[..count]),
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
                 Err(e) => {
@@ -408,6 +407,39 @@ impl Browser {
                 return true;
             }
         }
+    }
+
+    /// An HTTP answer.
+    fn hear_answer(&mut self, os: &mut Os, bytes: &[u8]) {
+        self.reader.push(bytes);
+        while let Ok(Some(part)) = self.reader.next() {
+            let whole = matches!(part, Part::Whole(_));
+            match &part {
+                Part::Head(head) => note!(os, self.name, "is answered {}", head.status),
+                Part::Event { name, data, .. } => {
+                    note!(os, self.name, "gets {name}: {}", crate::trace::shown(data));
+                }
+                _ => {}
+            }
+            self.parts.push(part);
+            if whole && self.rude {
+                // It does not wait for the end.
+                self.leave(os);
+            }
+        }
+    }
+
+    fn note_mark(&mut self, payload: &[u8]) {
+        let head = payload.split(|&b| b == b'\n').next().unwrap_or_default();
+        let mark = head.strip_prefix(b"at ").unwrap_or(head);
+        if mark.contains(&b'-') {
+            self.marks.push(String::from_utf8_lossy(mark).into_owned());
+        }
+    }
+
+    /// It is there, and has more to come.
+    pub fn waits(&self) -> bool {
+        self.phase != Phase::Over
     }
 
     fn hear(&mut self, os: &mut Os) {
@@ -428,6 +460,9 @@ impl Browser {
                 Heard::Data { payload, .. } => {
                     self.received += 1;
                     note!(os, self.name, "gets: {}", crate::trace::shown(&payload));
+                    if self.ask.offers {
+                        self.note_mark(&payload);
+                    }
                 }
                 Heard::Ping(payload) => {
                     if !self.deaf && self.endings.close.is_none() {
@@ -453,14 +488,6 @@ impl Browser {
         }
     }
 
-    fn frame(&mut self, first: u8, payload: &[u8]) -> Vec<u8> {
-        self.mask = self
-            .mask
-            .wrapping_mul(0x0123_4567)
-            .wrapping_add(0x1122_3344);
-        masked(first, payload, self.mask)
-    }
-
     // ---- Steps
 
     fn go_on(&mut self, os: &mut Os) -> bool {
@@ -484,112 +511,25 @@ impl Browser {
         true
     }
 
-    fn message(&mut self, binary: bool, size: u32, act: u32, pieces: u32, ping: bool) {
-        let tag = format!("b{}.{} ", self.index, self.sent.len());
-        let payload = payload(&tag, size as usize, binary);
-        if payload.len() > self.max_message {
-            self.endings.wrong.get_or_insert((self.queued, 1009));
-        }
-        let pieces = (pieces as usize).clamp(1, payload.len().max(1));
-        let each = payload.len().div_ceil(pieces).max(1);
-        let mut chunks: Vec<&[u8]> = payload.chunks(each).collect();
-        if chunks.is_empty() {
-            chunks.push(&[]);
-        }
-        let count = chunks.len();
-        for (i, chunk) in chunks.into_iter().enumerate() {
-            let opcode = match (i, binary) {
-                (0, false) => 1,
-                (0, true) => 2,
-                _ => 0,
-            };
-            let fin = if i + 1 == count { 0x80 } else { 0 };
-            let frame = self.frame(fin | opcode, chunk);
-            self.queue(&frame);
-            if ping && i + 1 < count {
-                let frame = self.frame(0x89, b"between");
-                self.queue(&frame);
+    /// Nothing comes behind what it has sent.
+    pub fn shut(&mut self, os: &mut Os) {
+        match self.ends.first() {
+            Some(&End::Stream(s, side)) => os.streams[s].shut(side),
+            Some(&End::Writer(p)) => {
+                os.pipes[p].writers -= 1;
+                self.ends[0] = End::Null;
             }
+            _ => {}
         }
-        self.sent.push(Sent {
-            binary,
-            charged: count > 1 || payload.len() >= 512,
-            payload: payload.into(),
-            act,
-            end: self.queued,
-        });
     }
 
-    fn take_step(&mut self, os: &mut Os, step: Browse) {
-        match step {
-            Browse::Text { size, act } => self.message(false, size, act, 1, false),
-            Browse::Binary { size, act } => self.message(true, size, act, 1, false),
-            Browse::Fragments {
-                size,
-                pieces,
-                ping,
-                act,
-            } => self.message(true, size, act, pieces, ping != 0),
-            Browse::Ping { size } => {
-                let frame = self.frame(0x89, &vec![b'p'; size.min(125) as usize]);
-                self.queue(&frame);
-            }
-            Browse::Pong { size } => {
-                let frame = self.frame(0x8a, &vec![b'p'; size.min(125) as usize]);
-                self.queue(&frame);
-            }
-            Browse::Await { .. } => {}
-            Browse::Wait { ms } => self.next = os.now + Time::from(ms) * MS,
-            Browse::Stall { ms: 0 } => self.stalled_until = Time::MAX,
-            Browse::Stall { ms } => self.stalled_until = os.now + Time::from(ms) * MS,
-            Browse::Close { code, reason } => {
-                let mut payload = Vec::new();
-                if code > 0 {
-                    payload.extend((code as u16).to_be_bytes());
-                    payload.extend(vec![b'r'; reason.min(123) as usize]);
-                }
-                let frame = self.frame(0x88, &payload);
-                self.queue(&frame);
-                let code = if code == 0 { 1005 } else { code as u16 };
-                self.endings.close.get_or_insert((self.queued, code));
-            }
-            Browse::Wrong { kind } => {
-                let begin = self.queued;
-                let frame = match kind {
-                    wrong::UNMASKED => unmasked(0x81, b"x"),
-                    wrong::RESERVED_BIT => self.frame(0xc1, b"x"),
-                    wrong::OPCODE => self.frame(0x83, b"x"),
-                    wrong::CONTINUATION => self.frame(0x80, b"x"),
-                    wrong::LONG_PING => self.frame(0x89, &[0; 126]),
-                    wrong::CLOSE_CODE => self.frame(0x88, &1005u16.to_be_bytes()),
-                    wrong::UTF8 => self.frame(0x81, b"\xff\xfe"),
-                    _ => self.frame(0x82, &vec![0; 70_000]),
-                };
-                self.queue(&frame);
-                self.endings.wrong.get_or_insert((begin, wrong::code(kind)));
-            }
-            Browse::HalfClose {} => {
-                self.endings.gone = true;
-                match self.ends.first() {
-                    Some(&End::Stream(s, side)) => os.streams[s].shut(side),
-                    Some(&End::Writer(p)) => {
-                        os.pipes[p].writers -= 1;
-                        self.ends[0] = End::Null;
-                    }
-                    _ => {}
-                }
-                self.steps = Rc::from([]);
-                self.step = 0;
-            }
-            Browse::Vanish {} => self.leave(os),
-            Browse::Reset {} => {
-                if let Some(&End::Stream(s, side)) = self.ends.first() {
-                    self.ends.clear();
-                    os.streams[s].release(side, true);
-                }
-                self.leave(os);
-            }
+    /// As if the network had lost it.
+    pub fn reset(&mut self, os: &mut Os) {
+        if let Some(&End::Stream(s, side)) = self.ends.first() {
+            self.ends.clear();
+            os.streams[s].release(side, true);
         }
+        self.leave(os);
     }
 
     /// Closes all that it holds.
@@ -600,6 +540,7 @@ impl Browser {
         note!(os, self.name, "leaves");
         self.phase = Phase::Over;
         self.endings.gone = true;
+        self.endings.gone_since = os.now;
         for end in core::mem::take(&mut self.ends) {
             match end {
                 End::Stream(s, side) => os.streams[s].release(side, false),

@@ -82,6 +82,10 @@ pub struct Process {
     pub payload: Option<Rc<[u8]>>,
     printed: bool,
     pub reply: Reply,
+    /// It is fed a message that came by POST: by the first bytes one knows which.
+    pub unknown: Option<(usize, bool)>,
+    /// The POST that its reply answers.
+    pub asked: Option<usize>,
     /// Bytes of the outbox stream behind its last line.
     pub mark: u64,
     /// Signals that the daemon has sent it.
@@ -135,6 +139,8 @@ impl Process {
             payload: None,
             printed: false,
             reply: Reply::default(),
+            unknown: None,
+            asked: None,
             mark: 0,
             kills: 0,
             started: 0,
@@ -302,6 +308,9 @@ impl Process {
                     self.malformed.get_or_insert(kind != 1);
                 }
                 self.printed = true;
+                if kind == 1 {
+                    self.reply.message = Some(vec![0xff]);
+                }
                 self.out.extend_from_slice(match kind {
                     0 => b"hello".as_slice(),
                     1 => b"Content-Type: text/plain\n\n\xff",
@@ -421,8 +430,34 @@ impl Process {
 
     /// Whether its output fails its event.
     pub fn malformed(&self) -> bool {
-        self.malformed
-            .is_some_and(|always| always || self.kind == Kind::Message)
+        let sent = self.kind == Kind::Message && self.asked.is_none();
+        self.malformed.is_some_and(|always| always || sent)
+    }
+
+    /// It is known now what it is fed, and what it does.
+    pub fn serves(&mut self, request: usize, payload: &[u8], act: &[Act]) {
+        self.unknown = None;
+        self.asked = Some(request);
+        self.payload = Some(payload.into());
+        self.act = act.to_vec();
+    }
+
+    /// What a POST that it serves must be answered: one of these, and a body.
+    pub fn answer(&self, failed: bool) -> (Vec<u16>, Vec<u8>) {
+        if failed {
+            return (vec![502, 504], Vec::new());
+        }
+        let reply = &self.reply;
+        let body = reply.message.clone().unwrap_or_default();
+        let status = match reply.status {
+            0 if reply.message.is_none() => 204,
+            0 => 200,
+            status => status as u16,
+        };
+        match reply.to.is_some() && (200..300).contains(&status) {
+            true => (vec![204], Vec::new()),
+            false => (vec![status], body),
+        }
     }
 
     // ---- Its end

@@ -43,6 +43,14 @@ pub fn settings(c: &mut Choices, focus: Focus, plan: &mut Plan) {
     set.push(Setting::Ping {
         secs: c.one_of(&[0, 0, 1, 3, 25]),
     });
+    if c.percent(60) {
+        let bytes = c.one_of(&[300, 1000, 5000, 60000, 60000]);
+        set.push(Setting::History { bytes });
+    }
+    if c.percent(70) {
+        let secs = c.one_of(&[1, 2, 4, 8]);
+        set.push(Setting::PollWait { secs });
+    }
     if c.percent(15) {
         let ms = c.one_of(&[1, 40, 1000]);
         set.push(Setting::Delay { ms });

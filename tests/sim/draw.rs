@@ -3,7 +3,7 @@
 
 use crate::conditions;
 use crate::plan::{Act, Browse, Browser, Come, Order, Plan, Setting, Write};
-use crate::plan::{head, target, verb, way, wrong};
+use crate::plan::{head, post, since, target, verb, via, way, wrong};
 use crate::rng::{Choices, Rng};
 
 /// The plan of a seed.
@@ -53,6 +53,10 @@ struct Drawing<'a, 'b> {
     vanishing: bool,
     wrong: bool,
     large: bool,
+    /// Of 100 browsers so many have no WebSocket, or more than that.
+    others: u32,
+    /// And so many of 100 WebSockets speak `ws2cgi1`.
+    marked: u32,
 }
 
 fn draw(choices: &mut Choices) -> Plan {
@@ -127,6 +131,8 @@ fn draw(choices: &mut Choices) -> Plan {
         vanishing: choices.percent(50),
         wrong: choices.percent(25),
         large: choices.percent(40) || focus == Focus::Memory,
+        others: choices.one_of(&[0, 20, 30, 30, 40, 50, 60, 95]),
+        marked: choices.one_of(&[0, 10, 30, 60]),
         choices,
     };
     for _ in 0..acts {
@@ -164,6 +170,18 @@ fn joiner(room: u32) -> Act {
         fields: 0,
     }
 }
+
+/// How those come who have no WebSocket.
+const VIAS: [u32; 8] = [
+    via::EVENTS,
+    via::EVENTS,
+    via::ACCEPT,
+    via::POLLS,
+    via::POLLS,
+    via::BATCHES,
+    via::OLD,
+    via::POSTS,
+];
 
 impl Drawing<'_, '_> {
     fn target(&mut self) -> u32 {
@@ -382,10 +400,29 @@ impl Drawing<'_, '_> {
                 true => c.below(self.acts) + 1,
                 false => 0,
             },
+            via: match c.percent(self.others) {
+                true => c.one_of(&VIAS),
+                false if c.percent(self.marked) => via::MARKED,
+                false => via::WEBSOCKET,
+            },
+            named: c.below(2),
+            since: match c.percent(5) {
+                true => c.below(since::KINDS),
+                false => since::NOTHING,
+            },
         };
+        let Come::Browser { via, .. } = come;
         let mut steps = Vec::new();
         for _ in 0..self.choices.range(0, 9) {
-            let step = self.browse();
+            let step = match via {
+                via::WEBSOCKET => self.browse(),
+                via::MARKED if self.choices.percent(10) => Browse::Again {
+                    since: self.choices.below(since::KINDS),
+                },
+                via::MARKED => self.browse(),
+                _ if self.choices.percent(40) => self.page_step(),
+                _ => self.browse(),
+            };
             steps.push(step);
         }
         match self.choices.below(4) {
@@ -464,6 +501,43 @@ impl Drawing<'_, '_> {
             },
             _ => Browse::Wait {
                 ms: self.choices.one_of(&[0, 1, 50, 1000, 4000]),
+            },
+        }
+    }
+
+    /// What only pages without a WebSocket do.
+    fn page_step(&mut self) -> Browse {
+        match self.choices.below(12) {
+            0..=6 => Browse::Post {
+                size: self.in_size(),
+                act: self.which_act(),
+                binary: self.choices.below(2),
+                to: match self.choices.below(8) {
+                    0 => post::WRONG_KEY,
+                    1 => post::GONE,
+                    2 | 3 => post::ALONE,
+                    _ => post::OWN,
+                },
+                fault: match self.choices.percent(30) {
+                    true => self.choices.below(post::FAULTS),
+                    false => post::WHOLE,
+                },
+                number: self.choices.one_of(&[0, 0, 1, 1, 2]),
+            },
+            7 => Browse::Again {
+                since: self.choices.below(since::KINDS),
+            },
+            8 => Browse::Twice {},
+            9 => Browse::Patience {
+                secs: self.choices.below(4),
+            },
+            10 if self.vanishing => match self.choices.below(2) {
+                0 => Browse::Vanish {},
+                _ => Browse::Reset {},
+            },
+            _ => Browse::Await {
+                count: self.choices.range(1, 6),
+                ms: self.choices.one_of(&[10, 1000, 8000]),
             },
         }
     }

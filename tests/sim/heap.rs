@@ -36,6 +36,11 @@ pub fn begin() {
     PEAK.set(0);
 }
 
+/// What the daemon holds now.
+pub fn live() -> usize {
+    LIVE.get().max(0) as usize
+}
+
 /// The most that the daemon held at once.
 pub fn peak() -> usize {
     PEAK.get().max(0) as usize

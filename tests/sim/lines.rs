@@ -18,7 +18,7 @@ pub struct Names {
 
 pub const RUN: &str = "/run/ws";
 pub const ROUTES: [&str; 2] = ["/a", "/b/sub"];
-const GONE: &str = "aaaaaaaaaaaaa-999";
+pub const GONE: &str = "aaaaaaaaaaaaa-999";
 
 /// A room's name, without `@`.
 pub fn room(number: u32) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The whole daemon against an operating system in memory. See ARCHITECTURE.md, "Simulation".
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod arrive;
 mod browser;
 mod check;
 mod child;
@@ -8,10 +9,12 @@ mod conditions;
 mod draw;
 mod frames;
 mod heap;
+mod http;
 mod lines;
 mod model;
 mod options;
 mod os;
+mod page;
 mod plan;
 mod request;
 mod rng;
@@ -20,6 +23,7 @@ mod shrink;
 mod sys;
 mod trace;
 mod transfer;
+mod websocket;
 mod words;
 mod world;
 mod writer;

@@ -30,6 +30,8 @@ pub fn arguments(settings: &[Setting]) -> Vec<OsString> {
             Setting::EventTimeout { secs } => event = secs.max(1),
             Setting::SlowTimeout { secs } => slow = secs,
             Setting::Ping { secs } => put("ping", secs.to_string()),
+            Setting::PollWait { secs } => put("poll-wait", secs.max(1).to_string()),
+            Setting::History { bytes } => put("history", bytes.to_string()),
             Setting::Delay { ms } => put("upgrade-delay", ms.to_string()),
             Setting::CloseOnError {} => close_on_error = true,
             Setting::StatusEvery { secs } => put("status", secs.to_string()),

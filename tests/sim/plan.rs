@@ -9,9 +9,11 @@ words! {
     Come {
         /// `way`: see [`way`]. `at`: ms. `room`: bytes of a socket buffer, 0: many. `latency`:
         /// µs until it reads what has come. `piece`: bytes a write, 0: all; `gap`: µs between.
+        /// `via`: see [`via`]; `named`: by a program whose name does not begin with nph-.
+        /// `since`: see [`since`].
         Browser "browser" (
             way, route, at, room, latency, piece, gap, eager, deaf, rude, head, offer, linger,
-            open, close
+            open, close, via, named, since
         ),
     }
 }
@@ -25,9 +27,74 @@ pub mod way {
     pub const LISTEN_UNIX: u32 = 4;
 }
 
+/// How it speaks with the daemon once it is there.
+pub mod via {
+    pub const WEBSOCKET: u32 = 0;
+    /// The subprotocol `ws2cgi1`.
+    pub const MARKED: u32 = 1;
+    /// An event stream, `?via=sse`.
+    pub const EVENTS: u32 = 2;
+    /// The same by its Accept field.
+    pub const ACCEPT: u32 = 3;
+    /// Polls, `?via=poll`.
+    pub const POLLS: u32 = 4;
+    /// Polls for all that waits.
+    pub const BATCHES: u32 = 5;
+    /// Polls of a page that knows nothing of us, and has a cookie.
+    pub const OLD: u32 = 6;
+    /// Nothing but POSTs.
+    pub const POSTS: u32 = 7;
+    pub const KINDS: u32 = 8;
+}
+
+/// Where in the history a page begins.
+pub mod since {
+    pub const NOTHING: u32 = 0;
+    /// The newest mark it has seen.
+    pub const NEWEST: u32 = 1;
+    /// The first.
+    pub const FIRST: u32 = 2;
+    /// What is no mark.
+    pub const GARBAGE: u32 = 3;
+    /// A mark of another start of the daemon's.
+    pub const FOREIGN: u32 = 4;
+    pub const KINDS: u32 = 5;
+
+    /// The mark, of those that a page has seen.
+    pub fn mark(kind: u32, seen: &[String]) -> Option<String> {
+        match kind {
+            NEWEST => seen.last().cloned(),
+            FIRST => seen.first().cloned(),
+            GARBAGE => Some("yesterday".to_owned()),
+            FOREIGN => Some("bbbbbbbbbbbbb-3".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// To whom a POST goes.
+pub mod post {
+    pub const OWN: u32 = 0;
+    pub const WRONG_KEY: u32 = 1;
+    /// A connection that never was.
+    pub const GONE: u32 = 2;
+    /// No id: an event on its own.
+    pub const ALONE: u32 = 3;
+    /// What is wrong with it: nothing; it never ends; it ends too soon; it is too long for the
+    /// daemon; it is not UTF-8; more comes than it says; it leaves before the answer.
+    pub const WHOLE: u32 = 0;
+    pub const ENDLESS: u32 = 1;
+    pub const CUT: u32 = 2;
+    pub const TOO_LONG: u32 = 3;
+    pub const UTF8: u32 = 4;
+    pub const MORE: u32 = 5;
+    pub const LEAVES: u32 = 6;
+    pub const FAULTS: u32 = 7;
+}
+
 /// Kinds of request heads.
 pub mod head {
-    /// 0 is a good one.
+    pub const GOOD: u32 = 0;
     pub const VERSION: u32 = 1;
     pub const KEY: u32 = 2;
     pub const UPGRADE: u32 = 3;
@@ -42,7 +109,7 @@ pub mod head {
 }
 
 words! {
-    /// What a browser does once it has its 101.
+    /// What a browser does once it has its 101, or its page where it has none.
     Browse {
         Text "text" (size, act),
         Binary "binary" (size, act),
@@ -62,6 +129,14 @@ words! {
         HalfClose "half-close" (),
         Vanish "vanish" (),
         Reset "reset" (),
+        /// A POST: see [`post`]. `number`: 1: the next, 2: one that was there before.
+        Post "post" (size, act, binary, to, fault, number),
+        /// Comes again: see [`since`].
+        Again "again" (since),
+        /// A second poll while one waits; another window's, where pages know nothing of us.
+        Twice "twice" (),
+        /// Its polls wait no longer than so many seconds, less one; 0: as long as they may.
+        Patience "patience" (secs),
     }
 }
 
@@ -189,6 +264,8 @@ words! {
         EventTimeout "event-timeout" (secs),
         SlowTimeout "slow-timeout" (secs),
         Ping "ping" (secs),
+        PollWait "poll-wait" (secs),
+        History "history" (bytes),
         Delay "upgrade-delay" (ms),
         CloseOnError "close-on-error" (),
         StatusEvery "status" (secs),

@@ -80,13 +80,29 @@ pub fn run(plan: &Plan, trace: bool) -> Outcome {
     let totals = &world.model.totals;
     let (opens, messages, closes) = (totals.opens, totals.messages, totals.closes);
     let (accepted, frames) = (totals.accepted, totals.frames);
+    let mut seen = Vec::new();
     for (what, count) in [
         ("events: open", opens),
         ("events: message", messages),
         ("events: close", closes),
         ("accepted", accepted),
         ("messages to browsers", frames),
+        ("messages in streams", totals.events),
+        ("messages in answers to polls", totals.polled),
+        ("signs of life in streams", totals.comments),
+        ("messages by ws2cgi1", totals.marked),
+        ("gaps told", totals.gaps),
+        ("resumed by a mark", totals.resumes),
     ] {
+        seen.push((what.to_owned(), count));
+    }
+    seen.extend(
+        totals
+            .answers
+            .iter()
+            .map(|(what, count)| (what.clone(), *count)),
+    );
+    for (what, count) in seen {
         world.seen.add(what, count);
     }
     Outcome {

@@ -154,7 +154,7 @@ impl Sys for Sim {
             };
             let world = &mut *world;
             world.log_lines += 1;
-            if world.os.faults.strikes(world.os.faults.rates.log_full) {
+            if world.os.faults.log_is_full() {
                 return false;
             }
             let text = String::from_utf8_lossy(line);
@@ -194,9 +194,11 @@ impl Sys for Sim {
         let result = world.write_end(fd.number, bytes);
         noted(world, "write", fd.number, bytes, &result);
         if let End::Writer(p) = world.os.descriptor(fd.number).end {
-            if world.owners.pipes[p] == Some(Owner::Ready) {
+            match (world.owners.pipes[p], &result) {
                 // From now on anything may happen.
-                world.os.faults.off = false;
+                (Some(Owner::Ready), _) => world.os.faults.off = false,
+                (Some(Owner::Child(pid)), Ok(count)) => world.fed(pid, &bytes[..*count]),
+                _ => {}
             }
         }
         result
@@ -372,6 +374,10 @@ impl Sys for Sim {
                 .fail("a hand-off record is taken with no descriptor free: its own are lost");
         }
         let (mut fds, mut truncated) = (Vec::new(), len < datagram.bytes.len());
+        let browser = datagram
+            .ends
+            .first()
+            .and_then(|d| world.owners.browser(&d.end));
         if lost || full {
             note!(world.os, "recvmsg", "the descriptors are gone");
             truncated = true;
@@ -381,6 +387,9 @@ impl Sys for Sim {
         } else {
             for descriptor in datagram.ends {
                 fds.push(self.adopt_descriptor(world, descriptor));
+            }
+            if let Some(browser) = browser {
+                world.came(browser);
             }
         }
         note!(

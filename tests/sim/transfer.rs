@@ -3,6 +3,7 @@
 
 use crate::os::file::Node;
 use crate::os::{End, MS};
+use crate::request::Asks;
 use crate::trace::{note, shown};
 use crate::world::World;
 use std::io::{self, ErrorKind};
@@ -89,6 +90,7 @@ impl World {
             note!(self.os, "network", "loses browser {browser}");
             self.os.streams[stream].break_off();
             self.browsers[browser].endings.gone = true;
+            self.browsers[browser].endings.gone_since = self.os.now;
             self.gone_now(browser);
         }
     }
@@ -97,7 +99,12 @@ impl World {
     fn gone_now(&mut self, browser: usize) {
         let turn = self.model.turn;
         let gone = crate::model::reason::GONE;
-        self.model.connections[browser].may_end(turn, gone, None);
+        if matches!(
+            self.browsers[browser].ask.asks,
+            Asks::WebSocket | Asks::Events
+        ) {
+            self.model.connections[browser].may_end(turn, gone, None);
+        }
     }
 
     pub fn after_read(&mut self, fd: usize, bytes: &[u8]) {
@@ -117,9 +124,15 @@ impl World {
         if let Some(browser) = self.owners.browser(&end).filter(|_| !bytes.is_empty()) {
             let now = self.os.now;
             self.model.connections[browser].read(bytes.len(), now);
+            self.came(browser);
             self.seen.add("bytes read", bytes.len() as u64);
         }
         self.stop_if_wrong();
+    }
+
+    /// A request may have come in whole. Where a browser has gone meanwhile, it is none.
+    pub fn came(&mut self, browser: usize) {
+        self.model.came(browser, &self.browsers);
     }
 
     pub fn write_end(&mut self, fd: usize, bytes: &[u8]) -> io::Result<usize> {
@@ -173,7 +186,15 @@ impl World {
                     &self.browsers[browser],
                     &self.model.rules,
                 );
-                let wrote = connection.wrote(&bytes[..*count]);
+                let wrote = match self.browsers[browser].ask.asks {
+                    Asks::WebSocket => {
+                        let wrote = connection.wrote(&bytes[..*count], browser);
+                        wrote.and_then(|()| self.model.marked(browser, &self.browsers[browser]))
+                    }
+                    _ => self
+                        .model
+                        .answers(browser, &bytes[..*count], &self.browsers),
+                };
                 self.seen.add("bytes written", *count as u64);
                 if let Err(why) = wrote {
                     self.model.fail(format!("browser {browser}: {why}"));
@@ -199,13 +220,16 @@ impl World {
         let Some(browser) = self.owners.browser(end).filter(|_| sends) else {
             return;
         };
-        if self.browsers[browser].endings.gone || self.model.stopping.is_some() {
+        let who = &self.browsers[browser];
+        self.model.connections[browser].exchange.closed = true;
+        self.model.poll_cut(browser, who);
+        if who.endings.gone {
             return;
         }
         let (now, turn) = (self.os.now, self.model.turn);
         let connection = &mut self.model.connections[browser];
-        connection.look_for_endings(now, turn, &self.browsers[browser], &self.model.rules);
-        if let Err(why) = connection.left_alone() {
+        connection.look_for_endings(now, turn, who, &self.model.rules);
+        if let Err(why) = self.model.left_alone(browser, who) {
             self.model.fail(format!("browser {browser}: {why}"));
         }
     }

@@ -4,12 +4,14 @@
 use crate::browser::{Browser, Ways};
 use crate::child::{Kind, Life, Pipes, Process};
 use crate::lines::Names;
-use crate::model::{Environment, Model, Rules, Watched};
+use crate::model::{Connection, Environment, Life as Connected, Model, Rules, Watched};
 use crate::options::{HANDLERS, arguments, config};
 use crate::os::fault::Faults;
 use crate::os::file::Node;
-use crate::os::{End, MS, Os, SECOND, Time};
-use crate::plan::{Act, Order, Plan, Setting};
+use crate::os::{End, Listener, MS, Os, SECOND, Time};
+use crate::page::Page;
+use crate::plan::{Act, Come, Order, Plan, Setting, via, way};
+use crate::request::Asks;
 use crate::rng::Rng;
 use crate::trace::{Trace, note};
 use crate::writer::Writer;
@@ -25,6 +27,9 @@ const CALLS: u32 = 200_000;
 const TURNS: u64 = 400_000;
 /// How long all that was begun may take to end, faults and hung programs among it.
 const REST: Time = 900 * SECOND;
+
+/// What a program does that cannot be executed.
+const BROKEN: [Act; 2] = [Act::Complain { size: 20 }, Act::Exit { code: 127 }];
 
 /// Whose a pipe is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +95,9 @@ impl Seen {
 pub struct World {
     pub os: Os,
     pub model: Model,
+    /// A plan's browsers, and behind them what else their pages ask.
     pub browsers: Vec<Browser>,
+    pub pages: Vec<Page>,
     pub writers: Vec<Writer>,
     pub processes: BTreeMap<u32, Process>,
     pub names: Names,
@@ -99,6 +106,8 @@ pub struct World {
     orders: VecDeque<Order>,
     order_at: Time,
     resting_since: Option<Time>,
+    /// Nothing of those who left is seen any more.
+    left_since: Option<Time>,
     checking: bool,
     pub fifo: Option<usize>,
     pub config: Config,
@@ -153,15 +162,40 @@ impl World {
             max_reply: config.max_reply,
             queue: config.queue,
             ping: config.ping.map(micros),
+            max_message: config.max_message,
+            poll_wait: micros(config.poll_wait),
+            history: config.history,
+            memory: config.memory,
+            set_aside: config.bounds().set_aside,
+            for_outbound: config.bounds().for_outbound,
             slow: micros(config.slow_timeout),
             close_on_error: config.close_on_error,
             bad_disk,
         };
         let max_message = config.max_message;
-        let numbered = plan.browsers.iter().enumerate();
-        let browsers: Vec<_> = numbered
-            .map(|(i, plan)| Browser::new(i, plan, max_message))
-            .collect();
+        let mut pages = Vec::new();
+        let mut browsers = Vec::new();
+        for (i, plan) in plan.browsers.iter().enumerate() {
+            let Come::Browser { via, .. } = plan.come;
+            browsers.push(match via % via::KINDS {
+                via @ (via::WEBSOCKET | via::MARKED) => {
+                    let mut browser = Browser::new(i, plan, max_message);
+                    browser.ask.offers = via == via::MARKED;
+                    browser
+                }
+                _ => {
+                    let mut plan = plan.clone();
+                    let Come::Browser { way, .. } = &mut plan.come;
+                    if config.ping.is_none() && *way == way::HANDOFF_UNIX {
+                        // Nothing would ever show that the reader of such a stream has gone.
+                        *way = way::HANDOFF_TCP;
+                    }
+                    let (page, first) = Page::new(i, &plan, max_message);
+                    pages.push(page);
+                    first
+                }
+            });
+        }
         let writers = plan.writers.iter().enumerate();
         let mut orders: VecDeque<Order> = plan.orders.iter().cloned().collect();
         if orders.back() != Some(&Order::Stop {}) {
@@ -174,6 +208,7 @@ impl World {
                 last: 0,
             },
             browsers,
+            pages,
             writers: writers.map(|(i, steps)| Writer::new(i, steps)).collect(),
             processes: BTreeMap::new(),
             owners: Owners::default(),
@@ -181,6 +216,7 @@ impl World {
             orders,
             order_at: SECOND,
             resting_since: None,
+            left_since: None,
             checking: false,
             fifo: None,
             config,
@@ -263,6 +299,7 @@ impl World {
             let signals: String = signals.iter().filter(|s| s.0).map(|s| s.1).collect();
             note!(self.os, "wait", "-> {}{signals}", ready.join(", "));
         }
+        self.model.now = self.os.now;
         self.watched.clear();
         self.calls = 0;
         self.progress = self.os.progress;
@@ -305,6 +342,7 @@ impl World {
         let mut watched = Watched {
             outbox: false,
             browsers: vec![(false, false); self.browsers.len()],
+            children: self.children(),
         };
         for (fd, _, interest) in &self.watched {
             let end = &self.os.descriptor(*fd).end;
@@ -393,6 +431,13 @@ impl World {
 
     fn act(&mut self) -> bool {
         let mut did = self.give_orders();
+        for page in &mut self.pages {
+            did |= page.act(&mut self.os, &mut self.owners, &mut self.browsers);
+        }
+        self.come_again();
+        for browser in &self.browsers[self.model.connections.len()..] {
+            self.model.connections.push(Connection::new(browser));
+        }
         let browsers = self.browsers.len();
         let first = self.os.noise.below(browsers.max(1) as u64) as usize;
         for i in 0..browsers {
@@ -411,14 +456,29 @@ impl World {
         did
     }
 
+    /// Those with a WebSocket who come again.
+    fn come_again(&mut self) {
+        for i in 0..self.browsers.len() {
+            let Some(since) = self.browsers[i].again.take() else {
+                continue;
+            };
+            let mut again = Browser::again(self.browsers.len(), &self.browsers[i], since);
+            again.at = self.os.now;
+            self.browsers.push(again);
+        }
+    }
+
     fn next_time(&self) -> Option<Time> {
         let os = &self.os;
         let browsers = self.browsers.iter().filter_map(|b| b.next_time(os));
+        let pages = self.pages.iter();
+        let pages = pages.filter_map(|page| page.next_time(os.now, &self.browsers));
         let writers = self.writers.iter().filter_map(|w| w.next_time(os));
         let processes = self.processes.values().filter_map(|p| p.next_time(os));
         let streams = os.streams.iter().filter_map(|s| s.starved_until(os.now));
         let orders = (!self.orders.is_empty() || self.checking).then_some(self.order_at);
         browsers
+            .chain(pages)
             .chain(writers)
             .chain(processes)
             .chain(streams)
@@ -464,6 +524,7 @@ impl World {
             note!(self.os, "owner", "all leave");
             self.resting_since = Some(self.os.now);
             self.os.faults.off = true;
+            self.pages.iter_mut().for_each(Page::retire);
             for browser in &mut self.browsers {
                 browser.leave(&mut self.os);
             }
@@ -474,11 +535,24 @@ impl World {
         let alive = |p: &Process| p.life != Life::Reaped;
         let connected = |end: &End| self.owners.browser(end).is_some();
         let open = self.os.descriptors.iter().flatten();
-        let busy = self.processes.values().any(alive)
+        // A chain of polls has no descriptor between them.
+        let goes_on = |c: &Connection| {
+            matches!(
+                c.life,
+                Connected::Opening | Connected::Accepted | Connected::Closing
+            )
+        };
+        // Those who left before the daemon took them are on their way in.
+        let waiting = |listener: &Listener| !listener.waiting.is_empty();
+        let coming = !self.os.handoffs.is_empty() || self.os.listeners.iter().any(waiting);
+        let busy = coming
+            || self.processes.values().any(alive)
+            || self.model.connections.iter().any(goes_on)
             || open.into_iter().any(|d| connected(&d.end))
             || self.writers.iter().any(|w| !w.done())
             || self.fifo.is_some_and(|p| self.os.pipes[p].len() > 0);
         if busy {
+            self.left_since = None;
             self.order_at = self.os.now + SECOND;
             if self
                 .resting_since
@@ -488,6 +562,13 @@ impl World {
                     .fail("it does not come to rest: something of those who left is still there");
                 self.stop_if_wrong();
             }
+            return false;
+        }
+        // The end of a chain of polls is told to the next for some seconds.
+        let polls = self.browsers.iter().any(|b| b.ask.asks == Asks::Poll);
+        let told = micros(limits::CLOSE_TIMEOUT) + SECOND;
+        if polls && self.os.now < *self.left_since.get_or_insert(self.os.now) + told {
+            self.order_at = self.os.now + SECOND;
             return false;
         }
         // One turn more, for replies and close events without a program.
@@ -524,7 +605,8 @@ impl World {
             env.iter().find_map(find).unwrap_or_default()
         };
         let cookie = variable("HTTP_COOKIE");
-        let number = cookie.strip_prefix("browser=").and_then(|n| n.parse().ok());
+        let number = cookie.split(';').next().unwrap_or("");
+        let number = number.strip_prefix("browser=").and_then(|n| n.parse().ok());
         let browser: usize = match number {
             Some(browser) if browser < self.browsers.len() => browser,
             _ => self.fail(format!("an event of nobody: HTTP_COOKIE={cookie}")),
@@ -543,9 +625,8 @@ impl World {
             Kind::Close => sender.close.checked_sub(1),
             Kind::Message => sender.sent.get(run).map(|m| m.act),
         };
-        let broken = [Act::Complain { size: 20 }, Act::Exit { code: 127 }];
         let act = match number {
-            _ if path.ends_with("/broken") => &broken[..],
+            _ if path.ends_with("/broken") => &BROKEN[..],
             Some(number) => self
                 .acts
                 .get(number as usize)
@@ -559,6 +640,7 @@ impl World {
                 .map(|room| room.trim_start_matches('@').to_owned())
                 .collect(),
             state: variable("WS_STATE").len(),
+            transport: variable("WS_TRANSPORT"),
             length: length.parse().ok(),
             binary: variable("CONTENT_TYPE") == "application/octet-stream",
             code: variable("WS_CLOSE_CODE").parse().unwrap_or(0),
@@ -569,7 +651,7 @@ impl World {
             self.seen.add(format!("closed with {code} by {by}"), 1);
         }
         if kind == Kind::Open {
-            self.names.ids[browser] = Some(id.clone());
+            self.names.ids[self.browsers[browser].page] = Some(id.clone());
         }
         let started = pipes.is_some();
         let pipes = pipes.unwrap_or(Pipes {
@@ -587,14 +669,23 @@ impl World {
         let sender = &self.browsers[browser];
         self.model
             .spawned(self.os.now, &process, sender, &environment);
-        if kind == Kind::Message {
+        let posted = kind == Kind::Message && sender.ask.asks != Asks::WebSocket;
+        if posted {
+            let length = environment.length.unwrap_or(0);
+            process.unknown = Some((length, environment.binary));
+            if length == 0 || !started {
+                self.feed(&mut process, &[]);
+            }
+        } else if kind == Kind::Message {
             process.payload = sender.sent.get(run).map(|m| m.payload.clone());
         }
         if !started {
             process.life = Life::Reaped;
             self.model.not_started(browser);
             let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
-            self.model.reaped(self.os.now, &process, true, behind);
+            let sender = &self.browsers[browser];
+            self.model
+                .reaped(self.os.now, &process, sender, true, behind);
         }
         self.processes.insert(pid, process);
         let children = self.children();
@@ -607,6 +698,36 @@ impl World {
         }
         self.stop_if_wrong();
         pid
+    }
+
+    /// A message event of a connection without a WebSocket gets its first bytes: they tell which
+    /// message it is.
+    fn feed(&mut self, process: &mut Process, first: &[u8]) {
+        let Some((length, binary)) = process.unknown else {
+            return;
+        };
+        let posted = self
+            .model
+            .run_post(process.browser, (first, length, binary));
+        if let Some(posted) = posted {
+            let act = match self.browsers[process.browser].route() {
+                "/broken" => &BROKEN[..],
+                _ => self
+                    .acts
+                    .get(posted.act as usize)
+                    .map_or(&[][..], Vec::as_slice),
+            };
+            process.serves(posted.request, &posted.payload, act);
+        }
+    }
+
+    /// Bytes for a child's stdin.
+    pub fn fed(&mut self, pid: u32, bytes: &[u8]) {
+        if let Some(mut process) = self.processes.remove(&pid) {
+            self.feed(&mut process, bytes);
+            self.processes.insert(pid, process);
+        }
+        self.stop_if_wrong();
     }
 
     /// A signal for a child. While it lives, there must be a reason.
@@ -659,7 +780,9 @@ impl World {
             }
         }
         let behind = self.fifo.map_or(0, |p| self.os.pipes[p].written);
-        self.model.reaped(self.os.now, process, failed, behind);
+        let sender = &self.browsers[process.browser];
+        self.model
+            .reaped(self.os.now, process, sender, failed, behind);
         self.stop_if_wrong();
         exit
     }

@@ -1,9 +1,10 @@
 //! A client whose every message is looked at: lines to its rooms are counted and compared, what
 //! is left is what it asked for.
 
+use crate::door::Door;
 use crate::harness::{Ws, masked};
+use crate::lines::Lines;
 use crate::load::Load;
-use crate::place::Door;
 use crate::rooms::{self, NAMES};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -15,15 +16,7 @@ pub struct Guest<'a> {
     pub ws: Ws,
     /// What runs at its events.
     pub program: &'static str,
-    rooms: Vec<Member>,
-}
-
-/// What a guest knows of a room that it is in.
-struct Member {
-    room: usize,
-    /// The next line's number; as long as none has come, the highest that it may have.
-    next: u64,
-    heard: bool,
+    pub lines: Lines<'a>,
 }
 
 impl<'a> Guest<'a> {
@@ -34,10 +27,9 @@ impl<'a> Guest<'a> {
         program: &'static str,
         rooms: &[usize],
     ) -> Guest<'a> {
-        let names: String = rooms.iter().map(|&r| format!("%20@{}", NAMES[r])).collect();
         let query = match rooms {
             [] => String::new(),
-            _ => format!("?open=head%20WS-Join:{names}"),
+            _ => format!("?{}", rooms::join(rooms)),
         };
         let stream = door.knock(&format!("/{program}{query}"));
         Guest::accepted(load, stream, program, rooms)
@@ -53,72 +45,31 @@ impl<'a> Guest<'a> {
         // As browsers do: or a fragment would wait for the acknowledgement of the one before.
         stream.set_nodelay(true).expect("TCP_NODELAY");
         let ws = Ws::accepted(stream);
-        let member = |&room: &usize| Member {
-            room,
-            // One that was on its way may have come before this guest.
-            next: load.rooms[room].begun() + 1,
-            heard: false,
-        };
         load.tally.came("connections accepted");
         Guest {
             load,
             ws,
             program,
-            rooms: rooms.iter().map(member).collect(),
+            lines: Lines::of(load, rooms),
         }
-    }
-
-    /// Which rooms it is in.
-    pub fn rooms(&self) -> Vec<usize> {
-        self.rooms.iter().map(|member| member.room).collect()
     }
 
     /// The next message that is no line to a room, nor a pong or ping.
     fn hear(&mut self) -> Message {
         loop {
             let message = self.ws.next();
-            if !self.is_line(&message) {
+            if self.lines.count(&message).is_none() {
                 return message;
             }
         }
     }
 
-    /// Whether a message is a line to a room, which then is counted.
-    fn is_line(&mut self, message: &Message) -> bool {
-        let (room, number) = match rooms::read(message) {
-            None => return false,
-            Some(Ok(line)) => line,
-            Some(Err(what)) => {
-                self.load.tally.lost("lines unchanged", 1, &what);
-                return true;
-            }
-        };
-        let tally = &self.load.tally;
-        let Some(member) = self.rooms.iter_mut().find(|m| m.room == room) else {
-            tally.lost("lines to members only", 1, NAMES[room]);
-            return true;
-        };
-        let sooner = number < member.next && !member.heard;
-        if number == member.next || sooner {
-            tally.came("lines to rooms");
-        } else {
-            let first = if member.heard { "" } else { ", the first" };
-            let what = format!("{} {number}, not {}{first}", NAMES[room], member.next);
-            let missing = number.saturating_sub(member.next).max(1);
-            tally.lost("lines to rooms", missing, &what);
-        }
-        (member.next, member.heard) = (number + 1, true);
-        true
-    }
-
     /// Reads on until it has heard a room's line.
     pub fn hears_line(&mut self, room: usize, number: u64) {
-        let at = self.rooms.iter().position(|member| member.room == room);
-        let at = at.expect("a member");
-        while !(self.rooms[at].heard && self.rooms[at].next > number) {
+        while self.lines.awaits(room, number) {
             let message = self.ws.next();
             assert!(
-                self.is_line(&message),
+                self.lines.count(&message).is_some(),
                 "{message:?}, not line {number} to {}",
                 NAMES[room]
             );
@@ -127,13 +78,8 @@ impl<'a> Guest<'a> {
 
     /// Reads all lines that are on their way for certain.
     pub fn catch_up(&mut self) {
-        for room in self.rooms() {
-            let last = self.load.rooms[room].last();
-            // Otherwise none has been sent since it came.
-            let member = self.rooms.iter().find(|member| member.room == room);
-            if member.is_some_and(|member| member.heard || member.next <= last) {
-                self.hears_line(room, last);
-            }
+        while let Some((room, number)) = self.lines.behind() {
+            self.hears_line(room, number);
         }
     }
 
@@ -169,7 +115,10 @@ impl<'a> Guest<'a> {
             match self.ws.any() {
                 Message::Pong(pong) if pong == payload.as_bytes() => break,
                 Message::Ping(_) | Message::Pong(_) => {}
-                message => assert!(self.is_line(&message), "{message:?}, not a pong"),
+                message => assert!(
+                    self.lines.count(&message).is_some(),
+                    "{message:?}, not a pong"
+                ),
             }
         }
         self.load.tally.came("pongs");

@@ -5,9 +5,10 @@
 use crate::dice::Dice;
 use crate::guest::Guest;
 use crate::place::Place;
-use crate::rooms::{NAMES, Room, feed};
+use crate::reader::Reader;
+use crate::rooms::{NAMES, Room, Said, feed};
 use crate::tally::Tally;
-use crate::{trouble, visit};
+use crate::{reading, trouble, visit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub struct Load<'a> {
     pub place: &'a dyn Place,
     pub rooms: [Room; NAMES.len()],
+    pub said: Said,
     pub tally: Tally,
     seed: u64,
     /// Each step holds it for reading; who measures takes it for writing, and sees a daemon
@@ -25,6 +27,7 @@ pub struct Load<'a> {
     gate: RwLock<()>,
     over: AtomicBool,
     troubles: AtomicUsize,
+    troubled: AtomicBool,
 }
 
 /// One of those that make the load.
@@ -35,6 +38,8 @@ pub struct Actor<'a> {
     next: Instant,
     /// Who is there, of a visitor.
     pub guest: Option<Guest<'a>>,
+    /// Who is there, of one that comes again.
+    pub reader: Option<Reader<'a>>,
     /// How often it has acted.
     pub round: usize,
     /// What it is about to see, for the case that it does not.
@@ -56,11 +61,13 @@ impl<'a> Load<'a> {
         Load {
             place,
             rooms: Default::default(),
+            said: Said::default(),
             tally: Tally::new(name),
             seed,
             gate: RwLock::new(()),
             over: AtomicBool::new(false),
             troubles: AtomicUsize::new(0),
+            troubled: AtomicBool::new(false),
         }
     }
 
@@ -75,11 +82,17 @@ impl<'a> Load<'a> {
         for n in 0..pace.visitors {
             self.actor(threads, 2 + n as u64, each, visit::visit);
         }
+        for n in pace.visitors..pace.visitors + pace.readers {
+            self.actor(threads, 2 + n as u64, each, reading::read);
+        }
         self.actor(threads, 0, line, |actor| {
             actor.doing = "lines sent";
             actor.step(|actor| feed(actor.load, &mut actor.dice));
         });
         self.actor(threads, 1, Duration::from_secs(1), |actor| {
+            self.troubled.store(false, Ordering::SeqCst);
+            trouble::wait(actor);
+            self.troubled.store(true, Ordering::SeqCst);
             trouble::make(actor);
             self.troubles.store(actor.round, Ordering::SeqCst);
         });
@@ -95,18 +108,19 @@ impl<'a> Load<'a> {
     ) where
         'a: 's,
     {
-        let mut actor = Actor {
-            load: self,
-            dice: Dice::new(self.seed, whose),
-            period,
-            next: Instant::now(),
-            guest: None,
-            round: 0,
-            doing: "",
-        };
-        // They do not all begin at once.
-        actor.next += period.mul_f64(actor.dice.below(1000) as f64 / 1000.0);
         threads.spawn(move || {
+            let mut actor = Actor {
+                load: self,
+                dice: Dice::new(self.seed, whose),
+                period,
+                next: Instant::now(),
+                guest: None,
+                reader: None,
+                round: 0,
+                doing: "",
+            };
+            // They do not all begin at once.
+            actor.next += period.mul_f64(actor.dice.below(1000) as f64 / 1000.0);
             while !self.over() {
                 actor.round += 1;
                 if !actor.survives(&act) {
@@ -114,6 +128,7 @@ impl<'a> Load<'a> {
                 }
             }
             actor.survives(visit::last);
+            actor.survives(reading::last);
         });
     }
 
@@ -125,6 +140,21 @@ impl<'a> Load<'a> {
     /// Whether everything has happened at least once.
     pub fn warm(&self) -> bool {
         self.troubles.load(Ordering::SeqCst) >= trouble::KINDS
+    }
+
+    /// Whether somebody makes trouble.
+    pub fn troubled(&self) -> bool {
+        self.troubled.load(Ordering::SeqCst)
+    }
+
+    /// Whether a line may be gone from the history when at most so much has been said.
+    pub fn gone(&self, room: usize, number: u64, said: u64) -> bool {
+        self.passed(self.rooms[room].before(number), said)
+    }
+
+    /// Whether the history may have passed from one state of what has been said to another.
+    pub fn passed(&self, from: u64, to: u64) -> bool {
+        to.saturating_sub(from) > self.place.history() as u64
     }
 
     /// Does something while no step is under way.
@@ -159,6 +189,11 @@ impl<'a> Actor<'a> {
     /// Something short, at the next beat.
     pub fn step<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
         self.beat();
+        self.now(act)
+    }
+
+    /// The same, without a wait.
+    pub fn now<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
         let gate = &self.load.gate;
         let _gate = gate.read().unwrap_or_else(|e| e.into_inner());
         act(self)

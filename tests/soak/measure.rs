@@ -16,6 +16,9 @@ pub struct Sample {
     pub memory: Vec<(&'static str, f64)>,
     pub descriptors: usize,
     pub clients: usize,
+    /// Whether no program runs and nobody makes trouble. What is there otherwise comes and goes
+    /// with them.
+    pub calm: bool,
     /// Seen at the last look, too.
     pub zombies: usize,
     /// Median and 99th percentile since the last look, in milliseconds.
@@ -91,6 +94,7 @@ impl<'a> Measurement<'a> {
             memory: look.memory.iter().copied().chain([own]).collect(),
             descriptors: look.descriptors,
             clients: status["connections"].as_array().map_or(0, Vec::len),
+            calm: look.children == 0 && !load.troubled(),
             zombies: look.zombies.iter().filter(still).count(),
             latency: load.tally.latency(),
             events: events(&status).saturating_sub(events(then)) as f64 / passed,

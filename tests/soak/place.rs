@@ -1,18 +1,14 @@
 //! Where the daemon runs: on this machine, native or by way of C, or on a board without an MMU.
 
 use crate::board::Board;
+use crate::door::Door;
+use crate::ear::POLL_WAIT;
 use crate::harness::{
-    Daemon, PATIENCE, Server, Site, Start, children, command, compile, outcome, proc_stat, ws2cgi,
+    Daemon, Server, Site, Start, children, command, compile, outcome, proc_stat, ws2cgi,
 };
 use crate::rooms::TOKEN;
-use nix::sys::socket::sockopt::{RcvBuf, TcpMaxSeg};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket,
-};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::TcpStream;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
@@ -23,8 +19,14 @@ pub trait Place: Sync {
     fn pace(&self) -> Pace;
     /// The longest message that its daemon takes, nearly.
     fn largest(&self) -> usize;
+    /// Of its daemon, bytes: `--history`.
+    fn history(&self) -> usize;
+    /// What a message takes of that beside its payload and its target's name.
+    fn entry(&self) -> usize;
     /// The ways in.
     fn doors(&self) -> Vec<&Door>;
+    /// More of them, for who needs no WebSocket.
+    fn pipes(&self) -> Vec<&Door>;
     /// The web server that has `ws-push`.
     fn pushes(&self) -> &Site;
     /// Writes a line to the outbox.
@@ -42,7 +44,9 @@ pub trait Place: Sync {
 /// Events are about as many as steps.
 pub struct Pace {
     pub visitors: usize,
-    /// Of all visitors, a second.
+    /// Who are cut off and come again.
+    pub readers: usize,
+    /// Of all visitors, a second; of readers as many each.
     pub steps: f64,
     /// To rooms, a second.
     pub lines: f64,
@@ -60,65 +64,10 @@ pub struct Look {
     pub seconds: f64,
 }
 
-/// A way to a daemon.
-pub struct Door {
-    site: Site,
-    /// What stands before `/act` in the URL, or replaces the slash if it ends in `-`.
-    prefix: &'static str,
-    origin: Option<&'static str>,
-}
-
-impl Door {
-    fn new(site: &Site, prefix: &'static str, origin: Option<&'static str>) -> Door {
-        let site = Site { port: site.port };
-        Door {
-            site,
-            prefix,
-            origin,
-        }
-    }
-
-    /// boa of uClinux, boa 0.94.14, and the daemon's own.
-    fn all(uclinux: &Site, rc21: &Site, direct: &Site) -> [Door; 3] {
-        [
-            Door::new(uclinux, "/cgi-bin/nph-", Some("http://board")),
-            Door::new(rc21, "/cgi-bin/nph-ws", None),
-            Door::new(direct, "", None),
-        ]
-    }
-
-    /// Asks for a WebSocket to `/act?open=…`.
-    pub fn knock(&self, url: &str) -> TcpStream {
-        let mut stream = self.site.connect();
-        self.ask(&mut stream, url);
-        stream
-    }
-
-    /// The same, where the kernels on the way hold little that is not read: their buffers grow
-    /// with the segment's size, which on loopback is 64 KB.
-    pub fn knock_narrowly(&self, url: &str) -> TcpStream {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
-        setsockopt(&socket, RcvBuf, &4096).expect("SO_RCVBUF");
-        setsockopt(&socket, TcpMaxSeg, &536).expect("TCP_MAXSEG");
-        let to = SockaddrIn::new(127, 0, 0, 1, self.site.port);
-        connect(socket.as_raw_fd(), &to).expect("connect");
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
-        self.ask(&mut stream, url);
-        stream
-    }
-
-    fn ask(&self, stream: &mut TcpStream, url: &str) {
-        let url = match self.prefix.strip_suffix('-') {
-            Some(_) => &url[1..],
-            None => url,
-        };
-        let origin = self.origin.map(|origin| ("Origin", origin));
-        let changes: Vec<_> = origin.into_iter().collect();
-        let url = format!("{}{url}", self.prefix);
-        self.site.ask_upgrade(stream, &url, &changes);
-    }
+/// What a message takes in the history beside its payload and its target's name, where a
+/// pointer has so many bytes (`limits.rs`, `HISTORY_ENTRY`).
+fn entry(word: usize) -> usize {
+    128 + 16 * word
 }
 
 /// Parts of what is said about that which the load does on purpose.
@@ -145,20 +94,31 @@ fn unexpected(said: &str) -> Vec<String> {
 /// A daemon on this machine behind two stand-ins for boa; WS2CGI_BIN is another one than cargo's.
 pub struct Here {
     doors: [Door; 3],
+    pipe: Door,
+    /// Of a pointer, bytes.
+    word: usize,
     status: Mutex<()>,
-    _servers: [Server; 2],
+    servers: [Server; 3],
     daemon: Daemon,
 }
 
+/// A third of a minute of lines to rooms.
+const HISTORY: usize = 262_144;
+
 /// The daemon's options, on all places; of two with the same name the later one holds.
-const OPTIONS: &str = "--status 2 --slow-timeout 2 --event-timeout 15 --ping 20";
+fn options(history: usize) -> String {
+    format!(
+        "--status 2 --slow-timeout 2 --event-timeout 15 --ping 20 --poll-wait {} --history {history}",
+        POLL_WAIT.as_secs()
+    )
+}
 
 impl Here {
-    /// Starts all of it.
-    pub fn start() -> Here {
+    /// Starts all of it. `word`: what a pointer of the daemon's takes, in bytes.
+    pub fn start(word: usize) -> Here {
         let daemon = Start::default()
             .args("--listen 127.0.0.1:0 --upgrade-delay 40 --origin http://board")
-            .args(OPTIONS)
+            .args(&options(HISTORY))
             .shell("ulimit -c 0");
         let mut daemon = daemon.ready();
         daemon.quiet();
@@ -173,14 +133,17 @@ impl Here {
         }
         // Hours of them are of no use.
         symlink("/dev/null", daemon.path("handlers/events")).expect("link");
-        let servers = ["uclinux", "rc21"].map(|mode| Server::boa(mode, &daemon));
+        let [uclinux, rc21] = ["uclinux", "rc21"].map(|mode| Server::boa(mode, &daemon));
+        let servers = [uclinux, rc21, Server::lighttpd(&daemon)];
         let direct = Site {
             port: daemon.port("tcp"),
         };
         Here {
             doors: Door::all(&servers[0], &servers[1], &direct),
+            pipe: Door::by_path(&servers[2]),
+            word,
             status: Mutex::new(()),
-            _servers: servers,
+            servers,
             daemon,
         }
     }
@@ -208,6 +171,7 @@ impl Place for Here {
     fn pace(&self) -> Pace {
         Pace {
             visitors: 16,
+            readers: 4,
             steps: 25.0,
             lines: 4.0,
         }
@@ -217,12 +181,24 @@ impl Place for Here {
         60_000
     }
 
+    fn history(&self) -> usize {
+        HISTORY
+    }
+
+    fn entry(&self) -> usize {
+        entry(self.word)
+    }
+
+    fn pipes(&self) -> Vec<&Door> {
+        vec![&self.pipe]
+    }
+
     fn doors(&self) -> Vec<&Door> {
         self.doors.iter().collect()
     }
 
     fn pushes(&self) -> &Site {
-        &self.doors[1].site
+        &self.servers[1]
     }
 
     fn line(&self, line: &str) {
@@ -270,9 +246,13 @@ impl Place for Here {
 
 // ---- Without an MMU
 
+/// The same.
+const SMALL_HISTORY: usize = 16_384;
+
 /// A daemon on a board of 16 MB, in QEMU, behind the same stand-ins.
 pub struct NoMmu {
     doors: [Door; 3],
+    busybox: Door,
     status: Mutex<()>,
     board: Board,
 }
@@ -280,16 +260,17 @@ pub struct NoMmu {
 impl NoMmu {
     /// Boots it.
     pub fn boot() -> NoMmu {
-        let mut board = Board::boot(16, OPTIONS);
+        let mut board = Board::boot(16, &options(SMALL_HISTORY));
         board.allow("");
         board.run(&format!(
             "echo {TOKEN} > /var/run/ws2cgi/token; \
              cd /home/httpd/cgi-bin; \
-             for name in ws-push nph-echo nph-act2; do ln -s /bin/ws2cgi $name; done; \
+             for name in ws-push nph-echo nph-act2 post-act; do ln -s /bin/ws2cgi $name; done; \
              cd /usr/lib/ws-bin; ln -s act act2; ln -s /dev/null events"
         ));
         NoMmu {
             doors: Door::all(&board.uclinux, &board.rc21, &board.direct),
+            busybox: Door::busybox(&board.pages),
             status: Mutex::new(()),
             board,
         }
@@ -301,11 +282,15 @@ const LOOK: &str = "
     echo 3 > /proc/sys/vm/drop_caches
     read pid < /var/run/ws2cgi/pid
     while read name value unit; do
-        case $name in MemTotal:|MemFree:) echo $name $value;; esac
+        case $name in MemTotal:|MemFree:|Slab:) echo $name $value;; esac
     done < /proc/meminfo
-    while read name value unit; do
-        case $name in Mem:) echo $name $value;; esac
-    done < /proc/$pid/status
+    all=0
+    for status in /proc/[0-9]*/status; do
+        while read name value unit; do
+            [ $name != Mem: ] || { all=$((all + value)); [ $status != /proc/$pid/status ] || echo $name $value; }
+        done < $status
+    done
+    echo All: $all
     for fd in /proc/$pid/fd/*; do echo fd; done
     for stat in /proc/[0-9]*/stat; do
         state=gone parent=0
@@ -321,6 +306,7 @@ impl Place for NoMmu {
     fn pace(&self) -> Pace {
         Pace {
             visitors: 8,
+            readers: 3,
             steps: 6.0,
             lines: 0.8,
         }
@@ -328,6 +314,18 @@ impl Place for NoMmu {
 
     fn largest(&self) -> usize {
         4000
+    }
+
+    fn history(&self) -> usize {
+        SMALL_HISTORY
+    }
+
+    fn entry(&self) -> usize {
+        entry(8)
+    }
+
+    fn pipes(&self) -> Vec<&Door> {
+        vec![&self.busybox]
     }
 
     fn doors(&self) -> Vec<&Door> {
@@ -364,6 +362,8 @@ impl Place for NoMmu {
                     fields["MemTotal"] - fields["MemFree"],
                 ),
                 ("the daemon's", fields["Mem"] / 1024.0),
+                ("other programs'", (fields["All"] - fields["Mem"]) / 1024.0),
+                ("the kernel's objects", fields["Slab"]),
             ],
             descriptors: count("fd"),
             children: count("child"),

@@ -23,6 +23,27 @@ pub struct Room {
     turn: Mutex<()>,
     begun: AtomicU64,
     last: AtomicU64,
+    /// What had been said to all rooms for certain when each of its lines began.
+    before: Mutex<Vec<u64>>,
+}
+
+/// How much has been said to all rooms, in bytes of the daemon's history.
+#[derive(Default)]
+pub struct Said {
+    begun: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Said {
+    /// What has been said at most.
+    pub fn most(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// What has been said for certain.
+    pub fn least(&self) -> u64 {
+        self.done.load(Ordering::SeqCst)
+    }
 }
 
 /// The right to send the next line to a room.
@@ -30,6 +51,8 @@ pub struct Turn<'a> {
     room: &'a Room,
     /// The line's number.
     pub number: u64,
+    /// What it takes in the history.
+    size: u64,
     _guard: MutexGuard<'a, ()>,
 }
 
@@ -42,8 +65,15 @@ impl Room {
         Turn {
             room: self,
             number,
+            size: 0,
             _guard,
         }
+    }
+
+    /// What had been said to all rooms for certain when a line of this one began.
+    pub fn before(&self, number: u64) -> u64 {
+        let before = self.before.lock().unwrap_or_else(|e| e.into_inner());
+        before[number as usize - 1]
     }
 
     /// The number of the last line that may be on its way.
@@ -58,9 +88,32 @@ impl Room {
 }
 
 impl Turn<'_> {
+    /// The line is about to be sent, by this way and so long.
+    pub fn line(&mut self, load: &Load, room: &str, way: Way, width: usize) -> String {
+        let body = body(room, self.number, way, width);
+        self.size = (body.len() + room.len() + load.place.entry()) as u64;
+        let mut before = self.room.before.lock().unwrap_or_else(|e| e.into_inner());
+        // One that failed has its number again.
+        before.truncate(self.number as usize - 1);
+        before.push(load.said.least());
+        load.said.begun.fetch_add(self.size, Ordering::SeqCst);
+        body
+    }
+
+    /// What makes `act` send it, in an event of which it is the line.
+    pub fn script(&mut self, load: &Load, room: &str, way: Way, width: usize) -> String {
+        let body = self.line(load, room, way, width);
+        match way {
+            Way::Box => format!("box text @{room} {body}"),
+            _ => format!("head WS-To: @{room};out {body}"),
+        }
+    }
+
     /// The line is on its way.
-    pub fn sent(self) {
+    pub fn sent(self, load: &Load) {
         self.room.last.store(self.number, Ordering::SeqCst);
+        load.said.done.fetch_add(self.size, Ordering::SeqCst);
+        load.tally.came("lines sent");
     }
 }
 
@@ -110,9 +163,15 @@ impl Way {
     }
 }
 
+/// What of a URL's query makes `act` join rooms.
+pub fn join(rooms: &[usize]) -> String {
+    let names = rooms.iter().map(|&room| format!("%20@{}", NAMES[room]));
+    format!("open=head%20WS-Join:{}", names.collect::<String>())
+}
+
 /// What a line is, from its head: room, number, way, length of the rest. A shell's printf can
 /// make it, too.
-pub fn body(room: &str, number: u64, way: Way, width: usize) -> String {
+fn body(room: &str, number: u64, way: Way, width: usize) -> String {
     let head = head(room, number, way, width);
     format!("{head}{}{number:0width$}", way.separator())
 }
@@ -153,7 +212,7 @@ pub fn feed(load: &Load, dice: &mut Dice) {
     let place = load.place;
     let which = dice.below(NAMES.len());
     let (room, way) = (NAMES[which], dice.pick(&FED));
-    let turn = load.rooms[which].turn();
+    let mut turn = load.rooms[which].turn();
     let width = match way {
         Way::SendLong => 4100 + dice.below(place.largest() / 2),
         Way::Push => 1 + dice.below(place.largest() / 2),
@@ -162,7 +221,7 @@ pub fn feed(load: &Load, dice: &mut Dice) {
             1 + dice.below(bound)
         }
     };
-    let body = body(room, turn.number, way, width);
+    let body = turn.line(load, room, way, width);
     let number = turn.number;
     // The shell makes the body itself: a script has a bound.
     let head = head(room, number, way, width);
@@ -184,8 +243,7 @@ pub fn feed(load: &Load, dice: &mut Dice) {
         Way::Push => push(place.pushes(), room, &body),
         Way::Box | Way::Reply => unreachable!("a visitor's"),
     }
-    turn.sent();
-    load.tally.came("lines sent");
+    turn.sent(load);
 }
 
 /// POST to send.

@@ -18,11 +18,16 @@ mod board;
 mod harness;
 
 mod dice;
+mod door;
+mod ear;
 mod guest;
+mod lines;
 mod load;
 mod measure;
 mod place;
 mod plot;
+mod reader;
+mod reading;
 mod report;
 mod rooms;
 mod tally;
@@ -33,11 +38,11 @@ use guest::Guest;
 use harness::{PATIENCE, Site, free_port, project, send_head, wait_for};
 use load::Load;
 use measure::{INTERVAL, Measurement, events};
-use place::{Here, NoMmu, Place};
+use place::{Here, Look, NoMmu, Place};
 use report::Verdict;
 use serde_json::Value;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One place to soak, for so long.
 struct Run {
@@ -94,7 +99,8 @@ impl Run {
     /// Whether all promises held.
     fn run(&self) -> bool {
         match self.name.as_str() {
-            "native" | "c" => self.soak(&Here::start()),
+            "native" => self.soak(&Here::start(size_of::<usize>())),
+            "c" => self.soak(&Here::start(4)),
             "nommu" => self.soak(&NoMmu::boot()),
             name => panic!("no place {name}: native, c or nommu"),
         }
@@ -111,6 +117,11 @@ impl Run {
         for door in place.doors() {
             let mut guest = Guest::come(&load, door, "echo", &[]);
             assert_eq!(guest.ws.close(1000, ""), 1000);
+        }
+        // With pipes the daemon opens one of its own, for all of them.
+        for pipe in place.pipes() {
+            let (answer, _) = pipe.post("/act", "text/plain", b"echo;exit 0;");
+            assert_eq!(answer.status, 200, "{answer:?}");
         }
         let empty = until_empty(place);
         let begin = place.look();
@@ -132,7 +143,7 @@ impl Run {
             samples = measurement.samples;
         });
         let status = until_empty(place);
-        let end = place.look();
+        let end = at_last(place, begin.descriptors);
         let tally = &load.tally;
         let mut verdicts = report::growth(&samples);
         let lost = tally.kinds().values().map(|kind| kind.lost).sum();
@@ -185,6 +196,19 @@ fn until_empty(place: &dyn Place) -> Value {
     })
 }
 
+/// A look at it once it has no more descriptors than so many, as answers are read and lingered
+/// behind; or at last.
+fn at_last(place: &dyn Place, descriptors: usize) -> Look {
+    let start = Instant::now();
+    loop {
+        let look = place.look();
+        if look.descriptors <= descriptors || start.elapsed() > PATIENCE {
+            return look;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
 /// What the daemon counted is what was done to it.
 fn accounts(status: &Value, tally: &tally::Tally) -> Vec<Verdict> {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
@@ -212,6 +236,11 @@ fn accounts(status: &Value, tally: &tally::Tally) -> Vec<Verdict> {
             "slow readers closed with 1013",
             number("/closes/1013"),
             failed("slow readers closed"),
+        ),
+        Verdict::equal(
+            "messages numbered",
+            number("/history/next"),
+            tally.count("lines sent") + 1,
         ),
         Verdict::equal("bad lines in the outbox", number("/outbox/bad"), 0),
         Verdict::equal("log lines dropped", number("/log_lines_dropped"), 0),

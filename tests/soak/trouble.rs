@@ -13,12 +13,16 @@ pub const KINDS: usize = 5;
 /// Steps between them, once each has been.
 const PAUSE: usize = 10;
 
-/// Makes one sort of trouble after the other. They have a program of their own, so that they
-/// never take all the job slots of the others.
-pub fn make(actor: &mut Actor) {
+/// Lets all others be alone for a while.
+pub fn wait(actor: &mut Actor) {
     if actor.round > KINDS {
         (0..PAUSE).for_each(|_| actor.step(|_| ()));
     }
+}
+
+/// Makes one sort of trouble after the other. They have a program of their own, so that they
+/// never take all the job slots of the others.
+pub fn make(actor: &mut Actor) {
     match actor.round % KINDS {
         0 => hung_message(actor, "hang"),
         1 => slow_reader(actor, flood),

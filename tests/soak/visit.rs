@@ -4,7 +4,7 @@
 use crate::guest::Guest;
 use crate::harness::{masked, read_answer};
 use crate::load::Actor;
-use crate::rooms::{self, NAMES, Way};
+use crate::rooms::{NAMES, Way};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt::Linger};
 use std::sync::LazyLock;
@@ -79,7 +79,7 @@ static LETTERS: LazyLock<String> =
     LazyLock::new(|| NOISE.iter().map(|b| char::from(b'a' + b % 26)).collect());
 
 /// A message that begins with this, of a size that is mostly small.
-fn message(actor: &mut Actor, begin: &str) -> Message {
+pub fn message(actor: &mut Actor, begin: &str) -> Message {
     let largest = actor.load.place.largest() - begin.len();
     let size = actor.dice.weighed(&[(6, 120), (3, 2000), (1, largest)]);
     let size = actor.dice.below(size.min(largest) + 1);
@@ -149,23 +149,20 @@ fn state(actor: &mut Actor, guest: &mut Guest) {
 
 /// Tells a room something, where it is in one.
 fn tell(actor: &mut Actor, guest: &mut Guest) {
-    let Some(&room) = guest.rooms().first() else {
+    let Some(&room) = guest.lines.rooms().first() else {
         return;
     };
     actor.doing = "lines to rooms";
     let way = actor.dice.pick(&[Way::Box, Way::Reply]);
     let width = 1 + actor.dice.below(1000);
     actor.step(|actor| {
-        let turn = actor.load.rooms[room].turn();
-        let (name, number) = (NAMES[room], turn.number);
-        let body = rooms::body(name, number, way, width);
-        guest.ws.send(&match way {
-            Way::Box => format!("box text @{name} {body}"),
-            _ => format!("head WS-To: @{name};out {body}"),
-        });
+        let mut turn = actor.load.rooms[room].turn();
+        let number = turn.number;
+        guest
+            .ws
+            .send(&turn.script(actor.load, NAMES[room], way, width));
         guest.hears_line(room, number);
-        turn.sent();
-        actor.load.tally.came("lines sent");
+        turn.sent(actor.load);
     });
 }
 

@@ -547,3 +547,21 @@ fn pipes_that_spoke_before_they_ended_are_a_client_that_left() {
     // No warning: the daemon's end checks its log.
     daemon.status_until("/closes/1006", 1);
 }
+
+#[test]
+fn all_records_are_read_into_one_buffer() {
+    let library = preload("tests/programs/large.c");
+    let start = Start::default().shell(&format!(
+        "export LARGE=$PWD/large LD_PRELOAD={}",
+        library.display()
+    ));
+    let daemon = start.ready();
+    let large = || std::fs::read_to_string(daemon.path("large")).unwrap_or_default();
+    let works = || assert_eq!(daemon.connect("/act").ask("head X: y;out z"), "z");
+    // The first program's stack is made with it.
+    works();
+    let before = large();
+    assert!(!before.is_empty());
+    (0..10).for_each(|_| works());
+    assert_eq!(large(), before);
+}

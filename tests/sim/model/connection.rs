@@ -1,11 +1,13 @@
 //! One connection as it must be.
 
-use super::Rules;
+use super::exchange::{Exchange, Posted};
 use super::membership::{Membership, Order};
+use super::{Frame, Rules};
 use crate::browser::{Browser, Sent};
 use crate::child::{Kind, Process};
 use crate::frames::{Heard, Hearing};
-use crate::os::{MS, Time};
+use crate::os::{MS, SECOND, Time};
+use crate::request::Asks;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use ws2cgi::limits::QUEUE_SLOT;
@@ -64,12 +66,14 @@ pub enum Life {
 }
 
 /// A message that it gets, or may get.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Expected {
     pub order: Order,
     pub binary: bool,
     pub payload: Rc<[u8]>,
     pub must: bool,
+    /// It has a number, where there is a history.
+    pub numbered: bool,
 }
 
 pub struct Connection {
@@ -90,8 +94,8 @@ pub struct Connection {
     /// Length of WS_STATE, where it is known.
     pub state: Option<usize>,
     hearing: Hearing,
-    /// Data frames written in this turn.
-    pub frames: Vec<(bool, Vec<u8>)>,
+    /// Messages written in this turn.
+    pub frames: Vec<Frame>,
     pub head: Option<u16>,
     /// The daemon's close frame.
     pub closed: Option<Option<u16>>,
@@ -105,6 +109,37 @@ pub struct Connection {
     waits_since: Option<Time>,
     /// Its socket takes nothing.
     stuck: bool,
+    pub asks: Asks,
+    /// What asked for it, where that was no WebSocket.
+    pub exchange: Exchange,
+    /// What proves that somebody may speak for it.
+    pub key: Option<String>,
+    /// Messages that came by POST, in their order.
+    pub posts: VecDeque<Posted>,
+    /// The largest of their numbers.
+    pub posted: Option<u64>,
+    /// Requests that are, or may be, polls of it.
+    pub polls: Vec<usize>,
+    /// One of them waits, for certain.
+    pub waiting: bool,
+    /// A chain: no poll waits since then. A stream: nothing of it runs since then.
+    pub quiet_since: Option<Time>,
+    /// Its open program's verdict is carried out, for certain.
+    pub opened: bool,
+    /// What was sent until this turn may have gone with an answer that was cut off.
+    pub cut: Option<u64>,
+    /// It can be told that messages are missing: it is no plain WebSocket.
+    pub told: bool,
+    /// It may read what was sent before it came, or before it joined.
+    pub behind: bool,
+    /// It must be told that messages are missing.
+    pub owes_gap: bool,
+    /// The last number that it has got for certain.
+    pub last: Option<u64>,
+    /// Data frames of `ws2cgi1`, of this turn; its first word has come; messages told done.
+    pub marked: Vec<Frame>,
+    pub begun: bool,
+    pub done: u64,
 }
 
 impl Connection {
@@ -133,6 +168,26 @@ impl Connection {
             heard_at: 0,
             waits_since: None,
             stuck: false,
+            asks: browser.ask.asks,
+            exchange: Exchange {
+                reader: browser.new_reader(),
+                ..Exchange::default()
+            },
+            key: None,
+            posts: VecDeque::new(),
+            posted: None,
+            polls: Vec::new(),
+            waiting: false,
+            quiet_since: None,
+            opened: false,
+            cut: None,
+            told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
+            behind: browser.ask.asks == Asks::Poll,
+            owes_gap: false,
+            last: None,
+            marked: Vec::new(),
+            begun: false,
+            done: 0,
         }
     }
 
@@ -175,7 +230,7 @@ impl Connection {
         if let Some((_, code)) = endings.wrong.filter(|_| self.reasons & reason::WRONG == 0) {
             self.may_end(turn, reason::WRONG, Some(code));
         }
-        if endings.gone {
+        if endings.gone && matches!(self.asks, Asks::WebSocket | Asks::Events) {
             self.may_end(turn, reason::GONE, None);
         }
         if browser.sent.iter().any(|m| m.charged) {
@@ -183,11 +238,22 @@ impl Connection {
         }
         // A turn takes some time.
         let soon = now + 100 * MS;
+        let pinged = matches!(self.asks, Asks::WebSocket | Asks::Events);
         if rules
             .ping
-            .is_some_and(|ping| self.heard_at + 2 * ping <= soon)
+            .is_some_and(|ping| pinged && self.heard_at + 2 * ping <= soon)
         {
             self.may_end(turn, reason::PING, None);
+        }
+        if let Some(quiet) = self.quiet_since.filter(|_| !self.polls.is_empty()) {
+            // One that never goes on may have to make place for another.
+            let most = match self.polls.len() {
+                1 => SECOND,
+                _ => 2 * rules.poll_wait,
+            };
+            if quiet + most.min(2 * rules.poll_wait) <= soon {
+                self.may_end(turn, reason::PING, None);
+            }
         }
         if self
             .waits_since
@@ -197,9 +263,55 @@ impl Connection {
         }
     }
 
-    /// What is for it waits for its 101.
+    /// Nothing more can come of it.
+    pub fn is_done(&self) -> bool {
+        matches!(self.life, Life::New | Life::Refused | Life::Over) && self.exchange.closed
+    }
+
+    /// What is for it waits for its 101, or for a poll.
     pub fn holds_back(&self) -> bool {
-        self.head.is_none() && matches!(self.life, Life::Opening | Life::Accepted)
+        let unopened = match self.asks {
+            Asks::Poll => !(self.waiting && self.opened),
+            _ => self.head.is_none(),
+        };
+        unopened && matches!(self.life, Life::Opening | Life::Accepted)
+    }
+
+    /// It is open for certain: messages go out.
+    pub fn is_open(&self) -> bool {
+        match self.asks {
+            Asks::WebSocket => self.head == Some(101),
+            Asks::Events => self.exchange.head.is_stream(),
+            Asks::Poll => self.waiting && self.opened,
+            Asks::Post => false,
+        }
+    }
+
+    /// Whatever it has not got by now it may never get.
+    pub fn may_miss(&mut self) {
+        self.expected.iter_mut().for_each(|e| e.must = false);
+    }
+
+    /// It is to get this, or to get it again; `never`: it need not, nor may it.
+    pub fn expect(&mut self, expected: Expected, never: bool) {
+        let same = |e: &&mut Expected| e.binary == expected.binary && e.payload == expected.payload;
+        match self.expected.iter_mut().find(same) {
+            Some(known) => known.must = expected.must && !never,
+            None if never || expected.payload.is_empty() => {}
+            None => self.expected.push_back(expected),
+        }
+    }
+
+    /// What it is to get again it may have got already, in an answer that is not seen yet.
+    pub fn may_repeat(&mut self) {
+        let numbered = self.expected.iter().filter(|e| e.numbered).cloned();
+        let again: Vec<_> = numbered.map(|e| Expected { must: false, ..e }).collect();
+        self.expected.extend(again);
+    }
+
+    /// It takes what is written to it slowly, or not.
+    pub fn is_slow(&self) -> bool {
+        self.stuck || self.reasons & reason::SLOW != 0
     }
 
     // ---- Bytes
@@ -215,11 +327,12 @@ impl Connection {
     /// The daemon's write found no room.
     pub fn stuck(&mut self, now: Time) {
         self.stuck = true;
+        self.behind |= self.told;
         self.waits_since.get_or_insert(now);
     }
 
     /// The daemon has written this to it.
-    pub fn wrote(&mut self, bytes: &[u8]) -> Result<(), String> {
+    pub fn wrote(&mut self, bytes: &[u8], request: usize) -> Result<(), String> {
         self.hearing.push(bytes);
         while let Some(heard) = self.hearing.next()? {
             match heard {
@@ -230,14 +343,24 @@ impl Connection {
                     }
                     self.head = Some(status);
                 }
-                Heard::Data { binary, payload } => self.frames.push((binary, payload)),
+                Heard::Data { binary, payload } => {
+                    let marked = self.told;
+                    let frames = if marked {
+                        &mut self.marked
+                    } else {
+                        &mut self.frames
+                    };
+                    frames.push(Frame {
+                        binary,
+                        payload,
+                        mark: None,
+                        request,
+                    });
+                }
                 Heard::Ping(_) | Heard::Pong(_) => {}
                 Heard::Close(code) => {
                     self.closed = Some(code);
-                    if let Some(code) = code.filter(|code| !self.close_has_cause(*code)) {
-                        let names = reason::names(self.reasons);
-                        return Err(format!("a close with {code}, without a cause (of {names})"));
-                    }
+                    code.map_or(Ok(()), |code| self.close_has_cause(code))?;
                 }
             }
         }
@@ -245,10 +368,15 @@ impl Connection {
     }
 
     /// Whether a close frame of ours with this code has a cause. An answer repeats the peer's.
-    fn close_has_cause(&self, code: u16) -> bool {
-        ["client", "server", "timeout", "error"]
-            .iter()
-            .any(|by| self.may_end_so(code, by))
+    pub fn close_has_cause(&self, code: u16) -> Result<(), String> {
+        let by = ["client", "server", "timeout", "error"];
+        match by.iter().any(|by| self.may_end_so(code, by)) {
+            true => Ok(()),
+            false => {
+                let names = reason::names(self.reasons);
+                Err(format!("a close with {code}, without a cause (of {names})"))
+            }
+        }
     }
 
     /// At a wait: whether its queue holds something that its socket does not take.
@@ -257,8 +385,12 @@ impl Connection {
             return self.stuck(now);
         }
         self.stuck = false;
-        if self.head.is_some() {
-            self.waits_since = None;
+        match self.asks {
+            Asks::Poll if self.waiting && self.opened => self.waits_since = None,
+            Asks::Poll if self.life == Life::New => {}
+            Asks::Poll => drop(self.waits_since.get_or_insert(now)),
+            _ if self.head.is_some() => self.waits_since = None,
+            _ => {}
         }
     }
 
@@ -275,7 +407,7 @@ impl Connection {
 
     /// A message that it should have been sent by now.
     pub fn lost(&self, writes: bool) -> Option<String> {
-        let open = self.head == Some(101) && self.life == Life::Accepted;
+        let open = self.is_open() && self.life == Life::Accepted;
         if !open || writes || self.loose.is_some() {
             return None;
         }
@@ -283,15 +415,27 @@ impl Connection {
         Some(crate::trace::shown(&lost.payload))
     }
 
-    /// A data frame is written to it. Ok(false): it was not meant to get it, as far as known.
-    pub fn gets(&mut self, binary: bool, payload: &[u8]) -> Result<bool, String> {
+    /// A message is written to it. Ok(false): it was not meant to get it, as far as known.
+    /// `earlier`: those before it may come later, in the answers to earlier polls.
+    pub fn gets(&mut self, frame: &Frame, earlier: bool) -> Result<bool, String> {
+        let (binary, payload) = (frame.binary, &*frame.payload);
         let is = |e: &Expected| e.binary == binary && *e.payload == *payload;
         let Some(at) = self.expected.iter().position(is) else {
             return Ok(false);
         };
         let order = self.expected[at].order.clone();
-        let earlier = |e: &Expected| e.order.before(&order);
-        let missed = self.expected.iter().take(at).find(|e| e.must && earlier(e));
+        if earlier {
+            self.expected.remove(at);
+            self.may_miss();
+            return Ok(true);
+        }
+        // Those with a number come from the history, the others at once.
+        let (told, numbered) = (self.told, self.expected[at].numbered);
+        let before = |e: &Expected| {
+            let same = !told || e.numbered == numbered;
+            same && e.order.before(&order)
+        };
+        let missed = self.expected.iter().take(at).find(|e| e.must && before(e));
         if let Some(missed) = missed {
             return Err(format!(
                 "it gets {}, and before it should have got {}",
@@ -303,15 +447,14 @@ impl Connection {
         let mut i = 0;
         self.expected.retain(|e| {
             i += 1;
-            i > at || !e.order.before(&order)
+            i > at || !before(e)
         });
         Ok(true)
     }
 
     /// The daemon closes its way to a browser that is there: it must have said so before.
     pub fn left_alone(&self) -> Result<(), String> {
-        let slow = self.stuck || self.reasons & reason::SLOW != 0;
-        if self.life == Life::New || slow {
+        if self.life == Life::New || self.is_slow() {
             return Ok(());
         }
         match self.head {
@@ -349,6 +492,12 @@ impl Connection {
                 self.life = Life::Opening;
                 self.id = Some(process.id.clone());
                 self.waits_since = Some(now);
+            }
+            // Which it is, what it is fed tells.
+            (Kind::Message, Life::Accepted) if self.asks != Asks::WebSocket => {}
+            (Kind::Message, Life::New) if self.asks == Asks::Post => {
+                self.life = Life::Closing;
+                self.id = Some(process.id.clone());
             }
             (Kind::Message, Life::Accepted) => {
                 let message = browser.sent.get(self.messages_run as usize);

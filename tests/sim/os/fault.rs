@@ -28,6 +28,8 @@ pub struct Rates {
 pub struct Faults {
     pub rates: Rates,
     rng: Rng,
+    /// Of the log's lines, of which there are more where somebody looks on.
+    log: Rng,
     /// EMFILE until then.
     short_until: Time,
     /// None strikes: the start, and the plan's rest.
@@ -59,6 +61,7 @@ impl Faults {
         }
         Faults {
             rates,
+            log: rng.clone(),
             rng,
             short_until: 0,
             off: true,
@@ -68,6 +71,11 @@ impl Faults {
     /// Whether a fault of this rate strikes.
     pub fn strikes(&mut self, rate: u32) -> bool {
         rate > 0 && !self.off && self.rng.permille(rate)
+    }
+
+    /// Whether a line of the log finds no room.
+    pub fn log_is_full(&mut self) -> bool {
+        !self.off && self.log.permille(self.rates.log_full)
     }
 
     /// How much of `most` is done, at least 1, where one of this rate strikes.
