@@ -46,7 +46,11 @@ impl Model {
                 if connection.key.is_none() {
                     return Err(format!("an open event without a key: {value}"));
                 }
-                self.begins_at(j, mark.as_deref(), browser)
+                // Of what is gone it is told before where it begins.
+                match connection.owes_gap && mark.is_none() {
+                    true => Ok(()),
+                    false => self.begins_at(j, mark.as_deref(), browser),
+                }
             }
             "close" => {
                 let code = core::str::from_utf8(&data).unwrap_or("");
@@ -54,7 +58,14 @@ impl Model {
                 let code = code.ok_or("a close event without a code")?;
                 self.told_close(j, code)
             }
-            "gap" => self.told_gap(j),
+            "gap" => {
+                let begins = connection.owes_gap;
+                self.told_gap(j)?;
+                match begins || mark.is_some() {
+                    true => self.begins_at(j, mark.as_deref(), browser),
+                    false => Ok(()),
+                }
+            }
             "" | "text64" | "binary" => {
                 self.totals.events += 1;
                 connection.frames.push(Frame {
