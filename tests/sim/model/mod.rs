@@ -160,6 +160,8 @@ pub struct Watched {
     pub browsers: Vec<(bool, bool)>,
     /// How many programs have not been reaped.
     pub children: usize,
+    /// It does not wait: what it takes from the history it writes in the next turn.
+    pub goes_on: bool,
 }
 
 impl Model {
@@ -276,6 +278,7 @@ impl Model {
             let (_, writes) = watched.browsers[i];
             let connection = &mut self.connections[i];
             connection.watched(os.now, writes);
+            let writes = writes || watched.goes_on && connection.told;
             let lost = connection.lost(writes);
             let open = connection.is_open() && connection.life == Life::Accepted;
             if open && !writes && connection.owes_gap && connection.loose.is_none() {
