@@ -115,11 +115,11 @@ impl Model {
             // Reading shows it at once, but where the socket is the web server's.
             let shown = browser.way != way::HANDOFF_UNIX;
             let gone = browser.endings.gone_since.max(quiet).max(wrote);
-            let most = if shown { SECOND } else { 2 * ping };
+            let most = if shown { SECOND } else { ping };
             let late = gone + most < now;
             return late.then(|| "its browser has gone, and that is not noticed".to_owned());
         }
-        let late: Time = quiet.max(wrote) + ping;
+        let late: Time = quiet.max(wrote) + browser.sign_of_life(ping);
         (late <= now).then(|| "its stream gets no sign of life".to_owned())
     }
 }
