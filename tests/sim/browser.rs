@@ -4,7 +4,7 @@ use crate::frames::{Heard, Hearing};
 use crate::http::{Part, Reader};
 use crate::lines::ROUTES;
 use crate::os::{Datagram, End, MS, Os, SECOND, Time};
-use crate::plan::{self, Browse, Come, head, since};
+use crate::plan::{self, Browse, Come, head, since, way};
 use crate::request::{Ask, Asks};
 use crate::trace::note;
 use std::collections::VecDeque;
@@ -237,6 +237,14 @@ impl Browser {
     /// Whether it has offered subprotocols: one and two.
     pub fn offers(&self) -> bool {
         self.offer
+    }
+
+    /// How often its stream is to show that it lives: more often by way of a web server.
+    pub fn sign_of_life(&self, ping: Time) -> Time {
+        match self.way {
+            way::HANDOFF_UNIX | way::HANDOFF_PIPES => ping / 3,
+            _ => ping,
+        }
     }
 
     /// The path of its request.

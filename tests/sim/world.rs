@@ -343,6 +343,7 @@ impl World {
             outbox: false,
             browsers: vec![(false, false); self.browsers.len()],
             children: self.children(),
+            goes_on: deadline.is_some_and(|at| at <= self.os.now),
         };
         for (fd, _, interest) in &self.watched {
             let end = &self.os.descriptor(*fd).end;

@@ -238,11 +238,12 @@ impl Connection {
         }
         // A turn takes some time.
         let soon = now + 100 * MS;
-        let pinged = matches!(self.asks, Asks::WebSocket | Asks::Events);
-        if rules
-            .ping
-            .is_some_and(|ping| pinged && self.heard_at + 2 * ping <= soon)
-        {
+        let patience = rules.ping.and_then(|ping| match self.asks {
+            Asks::WebSocket => Some(2 * ping),
+            Asks::Events => Some(browser.sign_of_life(ping) + ping),
+            Asks::Poll | Asks::Post => None,
+        });
+        if patience.is_some_and(|patience| self.heard_at + patience <= soon) {
             self.may_end(turn, reason::PING, None);
         }
         if let Some(quiet) = self.quiet_since.filter(|_| !self.polls.is_empty()) {

@@ -220,6 +220,9 @@ impl Model {
             };
         };
         let at = number(mark).ok_or_else(|| format!("a mark {mark}"))?;
+        if self.connections[c].owes_gap {
+            return Err("it is told where it begins before what is gone".to_owned());
+        }
         if let Some(Place::Behind(asked)) = self.place_of(browser) {
             if asked != at {
                 return Err(format!("it begins behind {at}, and asked for {asked}"));

@@ -46,7 +46,11 @@ impl Model {
                 if connection.key.is_none() {
                     return Err(format!("an open event without a key: {value}"));
                 }
-                self.begins_at(j, mark.as_deref(), browser)
+                // Of what is gone it is told before where it begins.
+                match connection.owes_gap && mark.is_none() {
+                    true => Ok(()),
+                    false => self.begins_at(j, mark.as_deref(), browser),
+                }
             }
             "close" => {
                 let code = core::str::from_utf8(&data).unwrap_or("");
@@ -54,7 +58,14 @@ impl Model {
                 let code = code.ok_or("a close event without a code")?;
                 self.told_close(j, code)
             }
-            "gap" => self.told_gap(j),
+            "gap" => {
+                let begins = connection.owes_gap;
+                self.told_gap(j)?;
+                match begins || mark.is_some() {
+                    true => self.begins_at(j, mark.as_deref(), browser),
+                    false => Ok(()),
+                }
+            }
             "" | "text64" | "binary" => {
                 self.totals.events += 1;
                 connection.frames.push(Frame {
@@ -104,11 +115,11 @@ impl Model {
             // Reading shows it at once, but where the socket is the web server's.
             let shown = browser.way != way::HANDOFF_UNIX;
             let gone = browser.endings.gone_since.max(quiet).max(wrote);
-            let most = if shown { SECOND } else { 2 * ping };
+            let most = if shown { SECOND } else { ping };
             let late = gone + most < now;
             return late.then(|| "its browser has gone, and that is not noticed".to_owned());
         }
-        let late: Time = quiet.max(wrote) + ping;
+        let late: Time = quiet.max(wrote) + browser.sign_of_life(ping);
         (late <= now).then(|| "its stream gets no sign of life".to_owned())
     }
 }
