@@ -349,8 +349,8 @@ fn whoever_is_killed_everything_serves_again() {
     let connections = check_events(&events);
     let (posted, answered) = ledger.check(&events);
     println!(
-        "killed: {killed:?}; {} daemons; visits: {visits:?}; {connections} ids; {messages} messages \
-         to pages, {gaps} gaps; of {posted} messages {answered} answered",
+        "killed: {killed:?}; {} daemons; visits: {visits:?}; {connections} ids; \
+         {messages} messages to pages, {gaps} gaps; of {posted} of theirs {answered} answered",
         boots.len()
     );
     assert!(visits["whole"] > 0 && answered > 0);

@@ -50,7 +50,7 @@ fn sip(mut from: impl Read) -> usize {
 
 #[test]
 fn a_body_that_comes_byte_by_byte_is_408_after_ten_seconds_and_no_event() {
-    let daemon = in_haste(60, "--ping 0 --listen unix:{}/ws.sock");
+    let daemon = in_haste(20, "--ping 0 --listen unix:{}/ws.sock");
     let mut bystander = daemon.connect("/act2");
     let events = Events::open(daemon.get("/act?via=sse", &[]));
     // With the pipe of its own that it has once it has been handed one.
@@ -70,11 +70,7 @@ fn a_body_that_comes_byte_by_byte_is_408_after_ten_seconds_and_no_event() {
             stream.write_all(head.as_bytes()).expect("write");
             let body = stream.try_clone().expect("dup");
             scope.spawn(|| dawdle(body));
-            scope.spawn(move || {
-                let answer = read_answer(&mut stream);
-                let text = "408: the body did not come in time\n";
-                assert_eq!((answer.status, answer.body.as_str()), (408, text));
-            });
+            scope.spawn(move || assert_eq!(read_answer(&mut stream).status, 408));
         }
         bystander.works();
     });
@@ -92,15 +88,15 @@ fn a_body_that_comes_byte_by_byte_is_408_after_ten_seconds_and_no_event() {
 #[test]
 fn an_answer_that_is_taken_byte_by_byte_ends_after_a_minute() {
     const LONG: usize = 1_000_000;
-    let daemon = in_haste(60, "--ping 0 --max-reply 1000000 --memory 100000000");
+    let daemon = in_haste(30, "--ping 0 --max-reply 1000000 --memory 100000000");
     let mut bystander = daemon.connect("/act2");
     daemon.post("/act2", "");
     let before = held(&daemon);
     let refusal = format!("/act?open=out Status: 403\\n\\n;flood {LONG}");
     let ask = |more: &str| format!("{refusal}&via={more}");
     let reply = format!("head X: y;flood {LONG}");
-    let length = [("CONTENT_LENGTH", reply.len().to_string())];
-    let length = [(length[0].0, length[0].1.as_str())];
+    let length = reply.len().to_string();
+    let length = [("CONTENT_LENGTH", length.as_str())];
     let mut answers: Vec<Box<dyn Read + Send>> = Vec::new();
     for _ in 0..2 {
         let (mut body, answer) = daemon.post_begun("ws-post", "/act", &length);
@@ -147,6 +143,8 @@ fn never_read(daemon: &Daemon, url: &str) -> (Vec<String>, Vec<TcpStream>, impl 
 }
 
 const URL: &str = "/act?via=sse&open=head WS-Join: @a";
+/// More than any of those three ways holds by itself.
+const LINES: usize = 500;
 
 fn line(n: usize) -> String {
     format!("{n} {}", "x".repeat(2000))
@@ -164,7 +162,7 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
         let daemon = &daemon;
         scope.spawn(|| {
             let mut writer = daemon.writer();
-            for n in 0..1000 {
+            for n in 0..LINES {
                 let text = format!("text @a {}\n", line(n));
                 writer.write_all(text.as_bytes()).expect("write");
             }
@@ -180,7 +178,7 @@ fn a_stream_that_nobody_reads_is_closed_by_slow_timeout() {
                 assert!(now <= used + 40_000, "{now} of {used}");
             }
         });
-        for n in 0..1000 {
+        for n in 0..LINES {
             assert_eq!(reader.text(), line(n));
         }
         looking.store(false, Relaxed);
@@ -201,7 +199,7 @@ fn with_a_history_it_holds_nobody_up_and_is_closed_as_it_answers_no_ping() {
     let (ids, sockets, by_pipe) = never_read(&daemon, URL);
     let mut reader = Events::open(daemon.get("/act2?via=sse&open=head WS-Join: @b @a", &[]));
     let used = daemon.number("/memory/used");
-    for n in 0..1000 {
+    for n in 0..LINES {
         daemon.outbox(format!("text @a {}", line(n)));
         assert_eq!(reader.text(), line(n));
     }
