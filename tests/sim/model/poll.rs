@@ -1,6 +1,7 @@
 //! Chains of polls as they must be: each poll is answered in time and for a cause, and all of
 //! them give what is for their connection, each message once.
 
+use super::history::Place;
 use super::{Frame, Life, Model};
 use crate::browser::Browser;
 use crate::http::Head;
@@ -53,6 +54,9 @@ impl Model {
             }
             let gap = head.field("WS-Gap").is_some();
             if gap {
+                // Each that names a place that is none is told so.
+                let nowhere = matches!(self.place_of(browser), Some(Place::Nowhere));
+                self.connections[c].owes_gap |= nowhere;
                 self.told_gap(c)?;
             }
             if self.connections[j].exchange.owes_gap && !gap {
