@@ -141,6 +141,7 @@ impl Model {
             let entry = &self.history.kept[i];
             let route = self.connections[c].route;
             let certainty = match (&entry.target.scope, joins) {
+                _ if self.excepted(c, &entry.target) => Certainty::No,
                 (Scope::All, Some(_)) => Certainty::Yes,
                 (Scope::Route(to), Some(_)) if to == route => Certainty::Yes,
                 (Scope::Room(room), Some(Some(joins))) if room == joins => Certainty::Yes,
