@@ -13,8 +13,7 @@ pub fn from_seed(seed: u64) -> Plan {
     plan
 }
 
-/// The plan of any bytes: a fuzzer's way in. Its target names the rooms of this folder by their
-/// paths, and runs what this gives by [`run`](crate::run::run).
+/// The plan of any bytes: a fuzzer's way in.
 pub fn from_bytes(bytes: &[u8]) -> Plan {
     let mut plan = draw(&mut Choices::Bytes(bytes));
     plan.noise = bytes.iter().fold(1, |hash, &b| {
