@@ -3,8 +3,10 @@
 
 mod arrive;
 mod browser;
+mod call;
 mod check;
 mod child;
+mod children;
 mod conditions;
 mod draw;
 mod frames;
@@ -13,7 +15,9 @@ mod http;
 mod lines;
 mod model;
 mod options;
+mod orders;
 mod os;
+mod owners;
 mod page;
 mod plan;
 mod request;
@@ -23,6 +27,7 @@ mod shrink;
 mod sys;
 mod trace;
 mod transfer;
+mod wait;
 mod websocket;
 mod words;
 mod world;
