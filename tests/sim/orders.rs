@@ -54,6 +54,7 @@ impl World {
             self.os.faults.off = true;
             self.pages.iter_mut().for_each(Page::retire);
             for browser in &mut self.browsers {
+                browser.again = None;
                 browser.leave(&mut self.os);
             }
             for writer in &mut self.writers {

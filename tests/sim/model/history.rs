@@ -140,7 +140,10 @@ impl Model {
         for (i, behind) in self.history.behind(place).into_iter().enumerate() {
             let entry = &self.history.kept[i];
             let route = self.connections[c].route;
+            let own = self.connections[c].id.as_deref();
+            let except = entry.target.except.map(|id| id.to_string());
             let certainty = match (&entry.target.scope, joins) {
+                _ if except.is_some() && except.as_deref() == own => Certainty::No,
                 (Scope::All, Some(_)) => Certainty::Yes,
                 (Scope::Route(to), Some(_)) if to == route => Certainty::Yes,
                 (Scope::Room(room), Some(Some(joins))) if room == joins => Certainty::Yes,
@@ -298,7 +301,8 @@ impl Model {
         self.totals.gaps += 1;
         let pending = self.pending();
         let connection = &mut self.connections[c];
-        let owed = core::mem::take(&mut connection.owes_gap);
+        let owed = connection.owes_gap > 0;
+        connection.owes_gap = connection.owes_gap.saturating_sub(1);
         let last = connection.last;
         let before = |k: &&Kept| k.number.is_some() && k.number <= last;
         let kept = self.history.kept.iter().filter(|k| !before(k));

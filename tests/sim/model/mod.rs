@@ -255,7 +255,7 @@ impl Model {
                 connection.exchange.answered_at.get_or_insert(self.now);
             }
         }
-        self.look_at_chains(browsers);
+        self.look_at_chains();
         for (connection, browser) in self.connections.iter_mut().zip(browsers) {
             if !connection.is_done() {
                 connection.look_for_endings(os.now, turn, browser, &self.rules);
@@ -277,8 +277,9 @@ impl Model {
             let connection = &mut self.connections[i];
             connection.watched(os.now, writes);
             let lost = connection.lost(writes);
-            let open = connection.is_open() && connection.life == Life::Accepted;
-            if open && !writes && connection.owes_gap && connection.loose.is_none() {
+            let stream = connection.asks != Asks::Poll && connection.is_open();
+            let open = stream && connection.life == Life::Accepted;
+            if open && !writes && connection.owes_gap > 0 && connection.loose.is_none() {
                 self.fail(format!(
                     "browser {i}: it is not told that messages are missing"
                 ));

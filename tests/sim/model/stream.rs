@@ -84,21 +84,16 @@ impl Model {
             && !self.answers.iter().any(|answer| answer.connection == c)
     }
 
-    pub fn late_stream(&mut self, j: usize, browser: &Browser) -> Option<String> {
+    pub fn late_stream(&self, j: usize, browser: &Browser) -> Option<String> {
         let (now, ping) = (self.now, self.rules.ping?);
-        let idle = self.is_idle(j);
-        let connection = &mut self.connections[j];
+        let connection = &self.connections[j];
         let exchange = &connection.exchange;
         let open = exchange.head.is_stream()
             && !exchange.closed
             && connection.life == Life::Accepted
             && connection.loose.is_none_or(|_| browser.endings.gone)
             && connection.closed.is_none();
-        if !idle || !open || exchange.writes {
-            connection.quiet_since = None;
-            return None;
-        }
-        let quiet = *connection.quiet_since.get_or_insert(now);
+        let quiet = connection.idle_since.filter(|_| open && !exchange.writes)?;
         let wrote = exchange.wrote_at.unwrap_or(0);
         if browser.endings.gone {
             // Reading shows it at once, but where the socket is the web server's.
