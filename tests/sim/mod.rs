@@ -5,8 +5,10 @@
 
 pub mod arrive;
 pub mod browser;
+pub mod call;
 pub mod check;
 pub mod child;
+pub mod children;
 pub mod conditions;
 pub mod draw;
 pub mod frames;
@@ -15,7 +17,9 @@ pub mod http;
 pub mod lines;
 pub mod model;
 pub mod options;
+pub mod orders;
 pub mod os;
+pub mod owners;
 pub mod page;
 pub mod plan;
 pub mod request;
@@ -25,6 +29,7 @@ pub mod shrink;
 pub mod sys;
 pub mod trace;
 pub mod transfer;
+pub mod wait;
 pub mod websocket;
 pub mod words;
 pub mod world;
