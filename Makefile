@@ -2,7 +2,8 @@
 # make test   what CI runs
 # make faults what takes longer: ROUNDS (200) of processes killed at random, with SEED if need be
 # make audit  licences, sources and known faults of the crates, by cargo-deny
-# make fuzz   what strangers send, by libFuzzer: each target for SECONDS=60; FUZZ=head JOBS=2
+# make fuzz   what strangers send, and plans for `make sim`, by libFuzzer: each target for
+#             SECONDS=60; FUZZ=head JOBS=2
 # make compat what works behind which web server: README's table, from running them
 # make sim    the whole daemon against an operating system in memory, 20,000 times (SEEDS)
 # make bench  what it costs, as ratios; make bench-cross: and what the way by C costs

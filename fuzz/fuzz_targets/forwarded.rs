@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ws2cgi_fuzz::forwarded::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ws2cgi_fuzz::targets::forwarded::run(bytes));

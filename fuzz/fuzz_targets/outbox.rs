@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ws2cgi_fuzz::outbox::run(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ws2cgi_fuzz::targets::outbox::run(bytes));

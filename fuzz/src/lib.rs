@@ -1,31 +1,8 @@
-//! What ws2cgi reads of strangers, each as a function of bytes that panics where a property does
-//! not hold. `fuzz_targets` runs them under libFuzzer; `replay.rs` runs them on the committed
-//! corpora, as a test of the main package.
+//! The fuzz targets, for the programs of `fuzz_targets`.
 
-pub mod forms;
-pub mod forwarded;
-pub mod frames;
-pub mod handoff;
-pub mod head;
-pub mod input;
-pub mod outbox;
-pub mod reply;
-pub mod rules;
-pub mod spool;
-pub mod target;
+#[path = "../../tests/sim/mod.rs"]
+pub mod sim;
+#[path = "targets.rs"]
+pub mod targets;
 
-/// A target's name, and what it does with an input.
-pub type Target = (&'static str, fn(&[u8]));
-
-/// All targets: each has its folder in `corpus` and its program in `fuzz_targets`.
-pub const TARGETS: [Target; 9] = [
-    ("forms", forms::run),
-    ("forwarded", forwarded::run),
-    ("frames", frames::run),
-    ("handoff", handoff::run),
-    ("head", head::run),
-    ("outbox", outbox::run),
-    ("reply", reply::run),
-    ("spool", spool::run),
-    ("target", target::run),
-];
+use sim::*;

@@ -1,4 +1,4 @@
-//! How a browser comes: its socket or the pipes of its web server, and by whom they are handed over.
+//! How a browser comes: by a socket, or the pipes of its web server, and who hands them over.
 
 use crate::browser::{Browser, Phase, Ways};
 use crate::os::stream::Stream;

@@ -1,32 +1,10 @@
 //! The whole daemon against an operating system in memory. See ARCHITECTURE.md, "Simulation".
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
-mod arrive;
-mod browser;
-mod check;
-mod child;
-mod conditions;
-mod draw;
-mod frames;
-mod heap;
-mod http;
-mod lines;
-mod model;
-mod options;
-mod os;
-mod page;
-mod plan;
-mod request;
-mod rng;
-mod run;
-mod shrink;
-mod sys;
-mod trace;
-mod transfer;
-mod websocket;
-mod words;
-mod world;
-mod writer;
+#[path = "mod.rs"]
+mod sim;
+
+use sim::*;
 
 use plan::Plan;
 use run::run;

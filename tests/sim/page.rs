@@ -164,12 +164,11 @@ impl Page {
             }
             did = true;
         }
-        if self.polls() && self.current.is_none() && self.stalled_until <= os.now {
-            if self.poll_at.is_some_and(|at| at <= os.now) {
-                self.poll_at = None;
-                self.ask_again(os, ways, browsers);
-                did = true;
-            }
+        let free = self.polls() && self.current.is_none() && self.stalled_until <= os.now;
+        if free && self.poll_at.is_some_and(|at| at <= os.now) {
+            self.poll_at = None;
+            self.ask_again(os, ways, browsers);
+            did = true;
         }
         did
     }

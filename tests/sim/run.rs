@@ -1,10 +1,10 @@
 //! One run of the whole daemon, from a plan to what was seen.
 
+use crate::call::Sim;
 use crate::check;
 use crate::heap::{self, Turn};
 use crate::options::arguments;
 use crate::plan::Plan;
-use crate::sys::Sim;
 use crate::world::{Seen, Stopped, World};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -122,7 +122,9 @@ pub struct Connection {
     pub polls: Vec<usize>,
     /// One of them waits, for certain.
     pub waiting: bool,
-    /// A chain: no poll waits since then. A stream: nothing of it runs since then.
+    /// Nothing of it runs, or waits to, since then.
+    pub idle_since: Option<Time>,
+    /// Of a chain no poll waits since then.
     pub quiet_since: Option<Time>,
     /// Its open program's verdict is carried out, for certain.
     pub opened: bool,
@@ -133,7 +135,7 @@ pub struct Connection {
     /// It may read what was sent before it came, or before it joined.
     pub behind: bool,
     /// It must be told that messages are missing.
-    pub owes_gap: bool,
+    pub owes_gap: u32,
     /// The last number that it has got for certain.
     pub last: Option<u64>,
     /// Data frames of `ws2cgi1`, of this turn; its first word has come; messages told done.
@@ -178,12 +180,13 @@ impl Connection {
             posted: None,
             polls: Vec::new(),
             waiting: false,
+            idle_since: None,
             quiet_since: None,
             opened: false,
             cut: None,
             told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
             behind: browser.ask.asks == Asks::Poll,
-            owes_gap: false,
+            owes_gap: 0,
             last: None,
             marked: Vec::new(),
             begun: false,

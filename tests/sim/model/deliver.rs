@@ -71,6 +71,12 @@ impl Model {
         }
     }
 
+    /// Whether a target is for all but this one.
+    pub fn excepted(&self, i: usize, target: &Target) -> bool {
+        let except = target.except.as_ref().map(ToString::to_string);
+        except.is_some() && except == self.connections[i].id
+    }
+
     /// Whether a connection is meant by a target while something happens.
     pub fn meant(&self, i: usize, target: &Target, order: &Order) -> Certainty {
         let connection = &self.connections[i];
@@ -79,7 +85,7 @@ impl Model {
         };
         let is = |other: &ws2cgi::target::Id| other.to_string() == *id;
         let none = connection.life == Life::Refused || connection.asks == Asks::Post;
-        if target.except.as_ref().is_some_and(is) || none {
+        if self.excepted(i, target) || none {
             return Certainty::No;
         }
         let at = |name: &str| connection.membership.at(name, order);

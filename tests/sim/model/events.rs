@@ -263,7 +263,7 @@ impl Model {
         let came = Place::Turn(connection.exchange.turn);
         let place = self.place_of(browser).or(polls.then_some(came));
         if let Some(place) = place {
-            self.connections[i].owes_gap = matches!(place, Place::Nowhere);
+            self.connections[i].owes_gap = matches!(place, Place::Nowhere).into();
             self.read_from(i, place, Some(joins));
         }
     }

@@ -6,7 +6,7 @@ use crate::browser::Browser;
 use crate::http::{Head, Part, Reader};
 use crate::os::{SECOND, Time};
 use crate::plan::head;
-use crate::request::Asks;
+use crate::request::{Ask, Asks};
 use ws2cgi::limits;
 
 /// A request, and its answer as far as it is written.
@@ -136,7 +136,7 @@ impl Model {
         if let Some(place) = self.place_of(browser) {
             let nowhere = matches!(place, Place::Nowhere);
             self.connections[j].exchange.owes_gap = nowhere && sure && !ask.close;
-            self.connections[c].owes_gap |= nowhere;
+            self.connections[c].owes_gap += u32::from(nowhere);
             self.read_from(c, place, None);
             let seen = |poll: &usize| {
                 let exchange = &self.connections[*poll].exchange;
@@ -267,13 +267,14 @@ impl Model {
         loop {
             let exchange = &mut self.connections[j].exchange;
             match exchange.reader.next()? {
-                Some(part) => self.part(j, part, browser)?,
+                Some(part) => self.part(j, part, all)?,
                 None => return Ok(()),
             }
         }
     }
 
-    fn part(&mut self, j: usize, part: Part, browser: &Browser) -> Result<(), String> {
+    fn part(&mut self, j: usize, part: Part, all: &[Browser]) -> Result<(), String> {
+        let browser = &all[j];
         match part {
             Part::Head(head) => {
                 self.totals.saw(browser.ask.asks, head.status);
@@ -286,7 +287,7 @@ impl Model {
                     _ if unread && matches!(head.status, 408 | 503) => Ok(()),
                     _ if unread => Err("a request is answered before it has come".to_owned()),
                     Asks::Poll => self.poll_answer(j, &head, browser),
-                    Asks::Post => self.post_answer(j, head.status, browser),
+                    Asks::Post => self.post_answer(j, head.status, all),
                     _ => self.stream_begins(j, &head),
                 }
             }
@@ -311,7 +312,22 @@ impl Model {
         }
     }
 
-    fn post_answer(&mut self, j: usize, status: u16, browser: &Browser) -> Result<(), String> {
+    /// Whether as many POSTs of its connection may be under way as may be.
+    fn posts_crowd(&self, all: &[Browser], ask: &Ask) -> bool {
+        let under_way = self
+            .connections
+            .iter()
+            .zip(all)
+            .filter(|(connection, browser)| {
+                let exchange = &connection.exchange;
+                let there = exchange.received.is_some() && !exchange.closed;
+                there && browser.ask.asks == Asks::Post && browser.ask.of == ask.of
+            });
+        under_way.count() > limits::POSTS
+    }
+
+    fn post_answer(&mut self, j: usize, status: u16, all: &[Browser]) -> Result<(), String> {
+        let browser = &all[j];
         let ask = &browser.ask;
         let c = match &ask.of {
             None => Some(j),
@@ -344,7 +360,13 @@ impl Model {
             408 => cut && self.now >= late,
             409 => c.is_some_and(|c| ask.number <= self.connections[c].posted) && !cut,
             410 => ask.of.is_some() && !c.is_some_and(lets),
-            503 => true,
+            503 => {
+                let stops = self.stopping.is_some();
+                c == Some(j)
+                    || stops
+                    || self.short_of_memory(ask.length)
+                    || self.posts_crowd(all, ask)
+            }
             _ => false,
         };
         if !cause {
@@ -408,6 +430,9 @@ impl Model {
             if browser.ask.asks == Asks::WebSocket || connection.is_done() {
                 continue;
             }
+            let idle = self.is_idle(j);
+            let since = &mut self.connections[j].idle_since;
+            *since = since.or(Some(self.now)).filter(|_| idle);
             let late = match browser.ask.asks {
                 Asks::Poll => self.late_poll(j, browser),
                 Asks::Post => self.late_post(j, browser),

@@ -141,6 +141,7 @@ impl Model {
             let entry = &self.history.kept[i];
             let route = self.connections[c].route;
             let certainty = match (&entry.target.scope, joins) {
+                _ if self.excepted(c, &entry.target) => Certainty::No,
                 (Scope::All, Some(_)) => Certainty::Yes,
                 (Scope::Route(to), Some(_)) if to == route => Certainty::Yes,
                 (Scope::Room(room), Some(Some(joins))) if room == joins => Certainty::Yes,
@@ -220,7 +221,7 @@ impl Model {
             };
         };
         let at = number(mark).ok_or_else(|| format!("a mark {mark}"))?;
-        if self.connections[c].owes_gap {
+        if self.connections[c].owes_gap > 0 {
             return Err("it is told where it begins before what is gone".to_owned());
         }
         if let Some(Place::Behind(asked)) = self.place_of(browser) {
@@ -301,7 +302,8 @@ impl Model {
         self.totals.gaps += 1;
         let pending = self.pending();
         let connection = &mut self.connections[c];
-        let owed = core::mem::take(&mut connection.owes_gap);
+        let owed = connection.owes_gap > 0;
+        connection.owes_gap = connection.owes_gap.saturating_sub(1);
         let last = connection.last;
         let before = |k: &&Kept| k.number.is_some() && k.number <= last;
         let kept = self.history.kept.iter().filter(|k| !before(k));

@@ -257,7 +257,7 @@ impl Model {
                 connection.exchange.answered_at.get_or_insert(self.now);
             }
         }
-        self.look_at_chains(browsers);
+        self.look_at_chains();
         for (connection, browser) in self.connections.iter_mut().zip(browsers) {
             if !connection.is_done() {
                 connection.look_for_endings(os.now, turn, browser, &self.rules);
@@ -280,10 +280,9 @@ impl Model {
             connection.watched(os.now, writes);
             let writes = writes || watched.goes_on && connection.told;
             let lost = connection.lost(writes);
-            let open = connection.is_open() && connection.life == Life::Accepted;
-            // Of polls each answer has its own (`poll`).
-            let owes = connection.owes_gap && connection.asks != Asks::Poll;
-            if open && !writes && owes && connection.loose.is_none() {
+            let stream = connection.asks != Asks::Poll && connection.is_open();
+            let open = stream && connection.life == Life::Accepted;
+            if open && !writes && connection.owes_gap > 0 && connection.loose.is_none() {
                 self.fail(format!(
                     "browser {i}: it is not told that messages are missing"
                 ));

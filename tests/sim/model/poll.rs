@@ -6,6 +6,7 @@ use crate::browser::Browser;
 use crate::http::Head;
 use crate::os::SECOND;
 use crate::os::Time;
+use crate::plan::way;
 use crate::request::{Ask, Asks};
 
 impl Model {
@@ -141,9 +142,9 @@ impl Model {
     }
 
     /// At the end of a turn: which chains have a poll that waits.
-    pub fn look_at_chains(&mut self, browsers: &[Browser]) {
+    pub fn look_at_chains(&mut self) {
         for c in 0..self.connections.len() {
-            if browsers[c].ask.asks != Asks::Poll || self.connections[c].polls.is_empty() {
+            if self.connections[c].asks != Asks::Poll || self.connections[c].polls.is_empty() {
                 continue;
             }
             let polls = self.connections[c].polls.iter();
@@ -167,6 +168,14 @@ impl Model {
         let exchange = &self.connections[j].exchange;
         let received = exchange.received.filter(|_| exchange.unanswered())?;
         let c = exchange.chain?;
+        let chain = &self.connections[c];
+        let shown = browser.way != way::HANDOFF_UNIX && browser.endings.gone;
+        let known = exchange.sure && chain.opened && chain.loose.is_none();
+        let idle = chain.idle_since.filter(|_| shown && known);
+        let gone = idle.map(|idle| idle.max(browser.endings.gone_since).max(received));
+        if gone.is_some_and(|gone| gone + SECOND < self.now) {
+            return Some("its browser has gone, and that is not noticed".to_owned());
+        }
         let own = &self.connections[j];
         if !exchange.sure && own.life == Life::New {
             return None;

@@ -47,7 +47,7 @@ impl Model {
                     return Err(format!("an open event without a key: {value}"));
                 }
                 // Of what is gone it is told before where it begins.
-                match connection.owes_gap && mark.is_none() {
+                match connection.owes_gap > 0 && mark.is_none() {
                     true => Ok(()),
                     false => self.begins_at(j, mark.as_deref(), browser),
                 }
@@ -59,7 +59,7 @@ impl Model {
                 self.told_close(j, code)
             }
             "gap" => {
-                let begins = connection.owes_gap;
+                let begins = connection.owes_gap > 0;
                 self.told_gap(j)?;
                 match begins || mark.is_some() {
                     true => self.begins_at(j, mark.as_deref(), browser),
@@ -95,21 +95,16 @@ impl Model {
             && !self.answers.iter().any(|answer| answer.connection == c)
     }
 
-    pub fn late_stream(&mut self, j: usize, browser: &Browser) -> Option<String> {
+    pub fn late_stream(&self, j: usize, browser: &Browser) -> Option<String> {
         let (now, ping) = (self.now, self.rules.ping?);
-        let idle = self.is_idle(j);
-        let connection = &mut self.connections[j];
+        let connection = &self.connections[j];
         let exchange = &connection.exchange;
         let open = exchange.head.is_stream()
             && !exchange.closed
             && connection.life == Life::Accepted
             && connection.loose.is_none_or(|_| browser.endings.gone)
             && connection.closed.is_none();
-        if !idle || !open || exchange.writes {
-            connection.quiet_since = None;
-            return None;
-        }
-        let quiet = *connection.quiet_since.get_or_insert(now);
+        let quiet = connection.idle_since.filter(|_| open && !exchange.writes)?;
         let wrote = exchange.wrote_at.unwrap_or(0);
         if browser.endings.gone {
             // Reading shows it at once, but where the socket is the web server's.
