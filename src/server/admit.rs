@@ -164,7 +164,8 @@ impl<S: Sys> Server<S> {
                         Ok(arrival) => self.admit(arrival),
                         Err(Unfit::Wrong(why)) => {
                             self.shared.counters.refused("record");
-                            let uid = uid.map_or("unknown".to_owned(), |uid| uid.to_string());
+                            // By POSIX nobody's.
+                            let uid = uid.unwrap_or(u32::MAX);
                             warn!("hand-off record from uid {uid} refused: {why}");
                         }
                         Err(Unfit::Gone(remote)) => {
