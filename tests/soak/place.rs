@@ -102,14 +102,15 @@ pub struct Here {
     daemon: Daemon,
 }
 
-/// A third of a minute of lines to rooms.
+/// Some ten seconds of lines to rooms.
 const HISTORY: usize = 262_144;
 
 /// The daemon's options, on all places; of two with the same name the later one holds.
 fn options(history: usize) -> String {
+    let wait = POLL_WAIT.as_secs();
     format!(
-        "--status 2 --slow-timeout 2 --event-timeout 15 --ping 20 --poll-wait {} --history {history}",
-        POLL_WAIT.as_secs()
+        "--status 2 --slow-timeout 2 --event-timeout 15 --ping 20 --poll-wait {wait} \
+         --history {history}"
     )
 }
 
@@ -287,7 +288,9 @@ const LOOK: &str = "
     all=0
     for status in /proc/[0-9]*/status; do
         while read name value unit; do
-            [ $name != Mem: ] || { all=$((all + value)); [ $status != /proc/$pid/status ] || echo $name $value; }
+            [ $name = Mem: ] || continue
+            all=$((all + value))
+            [ $status != /proc/$pid/status ] || echo $name $value
         done < $status
     done
     echo All: $all

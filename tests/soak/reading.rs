@@ -70,7 +70,10 @@ fn act<'a>(actor: &mut Actor<'a>, reader: &mut Reader<'a>) {
     // machine was too slow for that.
     actor.doing = "cuts";
     match &mut reader.ear {
-        Ear::Polls(polls) if polls.late() => actor.now(|_| reader.come_again(reader.door)),
+        Ear::Polls(polls) if polls.late() => actor.now(|actor| {
+            cut(actor, reader);
+            reader.come_again(reader.door);
+        }),
         Ear::Polls(polls) => actor.now(|_| polls.ask(reader.door)),
         _ => {}
     }
