@@ -2,6 +2,7 @@
 //! make room, flush, sweep, settle, launch. Nothing is freed while it is being walked over.
 
 mod admit;
+mod arrive;
 mod deliver;
 mod events;
 mod launch;
@@ -27,7 +28,7 @@ use crate::sys::{Interest, Ready, Sys};
 use crate::table::Table;
 use crate::target::Boot;
 use crate::wire::Farewell;
-use admit::Newcomer;
+use arrive::Newcomer;
 use core::time::Duration;
 use deliver::Outbox;
 use events::Answering;
