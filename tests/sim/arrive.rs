@@ -1,6 +1,7 @@
 //! How a browser comes: by a socket, or the pipes of its web server, and who hands them over.
 
 use crate::browser::{Browser, Phase, Ways};
+use crate::os::file::Node;
 use crate::os::stream::Stream;
 use crate::os::{Datagram, Descriptor, End, Os, SECOND, Time};
 use crate::plan::way;
@@ -26,13 +27,17 @@ impl Browser {
                 pipe
             };
             self.ends = vec![End::Null];
+            let file = self.comes_in_file();
             // Without an upgrade or a body there is nothing to read.
-            if matches!(self.ask.asks, Asks::WebSocket | Asks::Post) {
+            if matches!(self.ask.asks, Asks::WebSocket | Asks::Post) && !file {
                 let up = pipe(65536, true);
                 theirs.push(descriptor(End::Reader(up), false));
                 self.ends[0] = End::Writer(up);
             }
             let down = pipe(65536.min(self.room.max(4096)), false);
+            if file {
+                theirs.push(descriptor(self.body_in_file(os, ways), false));
+            }
             theirs.push(descriptor(End::Writer(down), false));
             self.ends.push(End::Reader(down));
         } else {
@@ -76,7 +81,23 @@ impl Browser {
         self.send_record(os, datagram);
     }
 
+    /// All that comes, as boa keeps it: in a file.
+    fn body_in_file(&mut self, os: &mut Os, ways: &mut dyn Ways) -> End {
+        let bytes = self.ask.body.clone();
+        let node = Node::Regular {
+            bytes,
+            executable: false,
+        };
+        let made = os.files.make(&format!("/tmp/body{}", self.index), node);
+        let inode = made.unwrap_or_default();
+        ways.file_made(inode, self.index);
+        End::File(inode, 0)
+    }
+
     fn queue_body(&mut self) {
+        if self.comes_in_file() {
+            return;
+        }
         let body = core::mem::take(&mut self.ask.body);
         self.queue(&body);
         self.ask.body = body;

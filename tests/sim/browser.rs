@@ -112,6 +112,7 @@ pub struct Browser {
 pub trait Ways {
     fn stream_made(&mut self, stream: usize, browser: usize);
     fn pipe_made(&mut self, pipe: usize, browser: usize, to_daemon: bool);
+    fn file_made(&mut self, inode: u64, browser: usize);
 }
 
 impl Browser {
@@ -227,6 +228,12 @@ impl Browser {
     /// What reads the answer to its request.
     pub fn new_reader(&self) -> Reader {
         Reader::new(self.by_cgi(), self.ask.batch)
+    }
+
+    /// Its web server has kept its body in a file.
+    pub fn comes_in_file(&self) -> bool {
+        let piped = self.way == way::HANDOFF_PIPES && self.linger;
+        piped && self.ask.asks == Asks::Post
     }
 
     /// Whether there is a program at its route.

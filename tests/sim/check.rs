@@ -55,6 +55,16 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
     if number(&status["jobs"]) > 0 {
         return Err("at rest it still has jobs".to_owned());
     }
+    let (least, most) = match world.model.numbers() {
+        true => world.model.numbered_in_all(),
+        false => (0, 0),
+    };
+    let numbered = number(&status["history"]["next"]) - 1;
+    if numbered < least || numbered > most {
+        return Err(format!(
+            "at rest {numbered} messages have had numbers, not {least} to {most}"
+        ));
+    }
     spool(world)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::browser::Ways;
 use crate::os::End;
+use std::collections::BTreeMap;
 
 /// Whose a pipe is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub enum Owner {
 pub struct Owners {
     pub pipes: Vec<Option<Owner>>,
     pub streams: Vec<usize>,
+    pub files: BTreeMap<u64, usize>,
 }
 
 impl Owners {
@@ -30,6 +32,7 @@ impl Owners {
     pub fn browser(&self, end: &End) -> Option<usize> {
         match *end {
             End::Stream(s, _) => self.streams.get(s).copied(),
+            End::File(inode, _) => self.files.get(&inode).copied(),
             End::Reader(p) | End::Writer(p) => match self.pipes.get(p) {
                 Some(Some(Owner::Up(b) | Owner::Down(b))) => Some(*b),
                 _ => None,
@@ -44,6 +47,10 @@ impl Ways for Owners {
         self.streams
             .resize(self.streams.len().max(stream + 1), usize::MAX);
         self.streams[stream] = browser;
+    }
+
+    fn file_made(&mut self, inode: u64, browser: usize) {
+        self.files.insert(inode, browser);
     }
 
     fn pipe_made(&mut self, pipe: usize, browser: usize, to_daemon: bool) {

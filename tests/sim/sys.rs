@@ -235,6 +235,7 @@ impl Sys for Sim {
             }
             End::Reader(_) => Kind::PipeReader,
             End::Writer(_) => Kind::PipeWriter,
+            End::File(..) => Kind::File,
             _ => Kind::Other,
         })
     }

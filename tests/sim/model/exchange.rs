@@ -208,12 +208,12 @@ impl Model {
         });
     }
 
-    /// Whether so many bytes more may find no room in `--memory`: what the daemon has allocated
-    /// is less than what it has charged by no more than this.
+    /// Whether so many bytes more may find no room in `--memory`: what the daemon has charged is
+    /// no more than this; a message in fragments three times its bytes.
     pub fn short_of_memory(&self, bytes: usize) -> bool {
         let rules = &self.rules;
         let alive = self.connections.iter().filter(|c| !c.exchange.closed);
-        let charged = crate::heap::live() + alive.count() * limits::CONNECTION_CHARGE;
+        let charged = 3 * crate::heap::live() + alive.count() * limits::CONNECTION_CHARGE;
         rules.set_aside + charged + rules.for_outbound + bytes + 32 * 1024 > rules.memory
     }
 
@@ -355,7 +355,8 @@ impl Model {
             400 => {
                 let text = &ask.body[..ask.length.min(ask.body.len())];
                 let bad = !ask.binary && core::str::from_utf8(text).is_err();
-                bad || cut && (ask.ends || gone)
+                let read = browser.comes_in_file();
+                bad || cut && (ask.ends || gone || read)
             }
             408 => cut && self.now >= late,
             409 => c.is_some_and(|c| ask.number <= self.connections[c].posted) && !cut,

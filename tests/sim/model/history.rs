@@ -198,6 +198,14 @@ impl Model {
         }
     }
 
+    /// How many messages have numbers: at least and at most.
+    pub fn numbered_in_all(&self) -> (u64, u64) {
+        let kept = &self.history.kept;
+        let sure = kept.iter().filter(|k| k.sure).count() as u64;
+        let pending = self.answers.iter().filter(|a| !a.sent).count() + self.lines.len();
+        (sure, (kept.len() + pending) as u64)
+    }
+
     // ---- What it is told
 
     fn see(&mut self, number: u64) {

@@ -47,6 +47,7 @@ impl Model {
             if matches!(life, Life::New | Life::Opening | Life::Refused) {
                 return Err(format!("a poll is answered {status}, and it is {life:?}"));
             }
+            self.check_cookie(j, c, head, ask)?;
             self.connections[j].exchange.chain = Some(c);
             if !self.connections[j].exchange.sure {
                 let answered = self.connections[j].exchange.answered_at;
@@ -83,6 +84,22 @@ impl Model {
             (410, _) => Ok(()),
             (status, _) if named => Err(format!("a poll of a chain is answered {status}")),
             _ => Ok(()),
+        }
+    }
+
+    /// Only a page that knows nothing of us, and has no cookie, gets one.
+    fn check_cookie(&self, j: usize, c: usize, head: &Head, ask: &Ask) -> Result<(), String> {
+        let cookie = head.field("Set-Cookie");
+        let own = ask.unnamed && c == j;
+        let (id, key) = (head.field("WS-Id"), head.field("WS-Key"));
+        let begin = format!("ws2cgi={}.{}; Path=/", id.unwrap_or(""), key.unwrap_or(""));
+        let good = match cookie {
+            Some(cookie) => own && cookie.starts_with(&begin) && cookie.contains("; HttpOnly"),
+            None => !own || ask.of.is_some(),
+        };
+        match good {
+            true => Ok(()),
+            false => Err(format!("a poll's cookie is {cookie:?}")),
         }
     }
 
