@@ -24,13 +24,13 @@ pub fn settings(c: &mut Choices, focus: Focus, plan: &mut Plan) {
         let bytes = c.one_of(&[64, 200, 3000, 9000, 20000]);
         set.push(Setting::Reply { bytes });
     }
-    if c.percent(60) || focus == Focus::Queues {
+    if c.percent(60) || matches!(focus, Focus::Queues | Focus::Memory) {
         let bytes = c.one_of(&[1, 100, 400, 2000, 10000]);
         set.push(Setting::Queue { bytes });
     }
     if c.percent(25) || focus == Focus::Memory {
         let more = match focus {
-            Focus::Memory => c.one_of(&[0, 500, 7000, 14000, 30000]),
+            Focus::Memory => c.one_of(&[0, 0, 0, 500, 7000, 14000, 30000]),
             _ => c.size(60000),
         };
         set.push(Setting::Memory { more });

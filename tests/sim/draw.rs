@@ -96,7 +96,8 @@ fn draw(choices: &mut Choices) -> Plan {
     let acts = 1 + choices.below(6);
     let mut verbs = vec![verb::TEXT];
     for kind in 1..verb::KINDS {
-        if choices.percent(35) {
+        let large = focus == Focus::Memory && kind == verb::TEXT_FILE;
+        if choices.percent(35) || large {
             verbs.push(kind);
         }
     }
@@ -127,12 +128,16 @@ fn draw(choices: &mut Choices) -> Plan {
         verbs,
         targets,
         bad_programs: choices.percent(40) || focus == Focus::Programs,
-        outbox_programs: choices.percent(50),
+        outbox_programs: choices.percent(50) || focus == Focus::Memory,
         stalls: choices.percent(40) || focus == Focus::Queues,
         vanishing: choices.percent(50),
         wrong: choices.percent(25),
         large: choices.percent(40) || focus == Focus::Memory,
-        others: choices.one_of(&[0, 20, 30, 30, 40, 50, 60, 95]),
+        others: match focus {
+            // What a WebSocket sends takes the most.
+            Focus::Memory => choices.one_of(&[0, 0, 0, 40]),
+            _ => choices.one_of(&[0, 20, 30, 30, 40, 50, 60, 95]),
+        },
         marked: choices.one_of(&[0, 10, 30, 60]),
         choices,
     };
@@ -194,6 +199,7 @@ impl Drawing<'_, '_> {
         match c.below(12) {
             0 => 0,
             1 => self.max_reply,
+            6 | 7 if self.focus == Focus::Memory => self.max_reply,
             2 => self.max_reply + 1,
             3..=5 if self.large => c.below(self.max_reply + 1),
             _ => c.size(300),
