@@ -78,8 +78,6 @@ impl World {
             || self.processes.values().any(alive)
             || self.model.connections.iter().any(goes_on)
             || open.into_iter().any(|d| connected(&d.end))
-            || !self.os.handoffs.is_empty()
-            || self.os.listeners.iter().any(|l| !l.waiting.is_empty())
             || self.writers.iter().any(|w| !w.done())
             || self.fifo.is_some_and(|p| self.os.pipes[p].len() > 0);
         if busy {
