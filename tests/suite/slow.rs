@@ -88,7 +88,7 @@ fn a_body_that_comes_byte_by_byte_is_408_after_ten_seconds_and_no_event() {
 #[test]
 fn an_answer_that_is_taken_byte_by_byte_ends_after_a_minute() {
     const LONG: usize = 1_000_000;
-    let daemon = in_haste(30, "--ping 0 --max-reply 1000000 --memory 100000000");
+    let daemon = in_haste(30, "--ping 0 --max-reply 1000000 --memory 20000000");
     let mut bystander = daemon.connect("/act2");
     daemon.post("/act2", "");
     let before = held(&daemon);
