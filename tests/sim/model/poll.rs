@@ -143,7 +143,8 @@ impl Model {
         let mut polls = self.connections[c].polls.iter();
         polls.any(|poll| {
             let exchange = &self.connections[*poll].exchange;
-            !exchange.closed && (exchange.wrote_at.is_some() || exchange.writes)
+            let now = exchange.wrote_at == Some(self.now);
+            now || !exchange.closed && (exchange.wrote_at.is_some() || exchange.writes)
         })
     }
 

@@ -103,7 +103,7 @@ impl Model {
             let late = gone + most < now;
             return late.then(|| "its browser has gone, and that is not noticed".to_owned());
         }
-        let late: Time = quiet.max(wrote) + ping;
+        let late: Time = quiet.max(wrote).max(connection.heard_at) + ping;
         (late <= now).then(|| "its stream gets no sign of life".to_owned())
     }
 }
