@@ -128,6 +128,8 @@ pub struct Connection {
     pub quiet_since: Option<Time>,
     /// Its open program's verdict is carried out, for certain.
     pub opened: bool,
+    /// A second poll of the chain has come, for certain.
+    pub confirmed: bool,
     /// What was sent until this turn may have gone with an answer that was cut off.
     pub cut: Option<u64>,
     /// What was sent until this turn it may get twice, in two answers under way at once.
@@ -185,6 +187,7 @@ impl Connection {
             idle_since: None,
             quiet_since: None,
             opened: false,
+            confirmed: false,
             cut: None,
             repeats: None,
             told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
@@ -253,9 +256,9 @@ impl Connection {
         }
         if let Some(quiet) = self.quiet_since.filter(|_| !self.polls.is_empty()) {
             // One that never goes on may have to make place for another.
-            let most = match self.polls.len() {
-                1 => SECOND,
-                _ => 2 * rules.poll_wait,
+            let most = match self.confirmed {
+                false => SECOND,
+                true => 2 * rules.poll_wait,
             };
             if quiet + most.min(2 * rules.poll_wait) <= soon {
                 self.may_end(turn, reason::PING, None);

@@ -156,6 +156,7 @@ impl Model {
         }
         self.connections[c].polls.push(j);
         if sure {
+            self.connections[c].confirmed = true;
             self.connections[c].quiet_since = None;
         }
         if ask.close {

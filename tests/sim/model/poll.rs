@@ -49,6 +49,7 @@ impl Model {
             }
             self.check_cookie(j, c, head, ask)?;
             self.connections[j].exchange.chain = Some(c);
+            self.connections[c].confirmed |= c != j;
             if !self.connections[j].exchange.sure {
                 let answered = self.connections[j].exchange.answered_at;
                 self.connections[c].quiet_since = answered;
