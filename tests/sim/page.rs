@@ -6,7 +6,7 @@ use crate::frames::payload;
 use crate::http::Part;
 use crate::lines::GONE;
 use crate::os::{End, MS, Os, SECOND, Time};
-use crate::plan::{self, Browse, Come, post, since, via};
+use crate::plan::{self, Browse, Come, head, post, since, via};
 use crate::request::{Ask, Asks};
 use crate::trace::note;
 
@@ -333,7 +333,8 @@ impl Page {
             Browse::Close { .. } => self.close(os, ways, browsers),
             // Nobody listens to that.
             Browse::Wrong { .. } => {
-                if let Some(current) = current.filter(|c| browsers[*c].phase == Phase::Waiting) {
+                let asked = |b: &Browser| b.phase == Phase::Waiting && b.head == head::GOOD;
+                if let Some(current) = current.filter(|c| asked(&browsers[*c])) {
                     browsers[current].queue(b"\r\nGET / HTTP/1.1\r\n\r\n");
                 }
             }

@@ -104,7 +104,7 @@ pub struct Connection {
     pub shut: bool,
     /// We have closed it: what it sends still is counted, and no more.
     pub discards: bool,
-    heard_at: Time,
+    pub heard_at: Time,
     /// Since when something may wait in its queue; from its open program's start on all does.
     waits_since: Option<Time>,
     /// Its socket takes nothing.
@@ -128,8 +128,12 @@ pub struct Connection {
     pub quiet_since: Option<Time>,
     /// Its open program's verdict is carried out, for certain.
     pub opened: bool,
+    /// A second poll of the chain has come, for certain.
+    pub confirmed: bool,
     /// What was sent until this turn may have gone with an answer that was cut off.
     pub cut: Option<u64>,
+    /// What was sent until this turn it may get twice, in two answers under way at once.
+    pub repeats: Option<u64>,
     /// It can be told that messages are missing: it is no plain WebSocket.
     pub told: bool,
     /// It may read what was sent before it came, or before it joined.
@@ -183,7 +187,9 @@ impl Connection {
             idle_since: None,
             quiet_since: None,
             opened: false,
+            confirmed: false,
             cut: None,
+            repeats: None,
             told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
             behind: browser.ask.asks == Asks::Poll,
             owes_gap: 0,
@@ -251,9 +257,9 @@ impl Connection {
         }
         if let Some(quiet) = self.quiet_since.filter(|_| !self.polls.is_empty()) {
             // One that never goes on may have to make place for another.
-            let most = match self.polls.len() {
-                1 => SECOND,
-                _ => 2 * rules.poll_wait,
+            let most = match self.confirmed {
+                false => SECOND,
+                true => 2 * rules.poll_wait,
             };
             if quiet + most.min(2 * rules.poll_wait) <= soon {
                 self.may_end(turn, reason::PING, None);
@@ -307,7 +313,8 @@ impl Connection {
     }
 
     /// What it is to get again it may have got already, in an answer that is not seen yet.
-    pub fn may_repeat(&mut self) {
+    pub fn may_repeat(&mut self, turn: u64) {
+        self.repeats = Some(turn);
         let numbered = self.expected.iter().filter(|e| e.numbered).cloned();
         let again: Vec<_> = numbered.map(|e| Expected { must: false, ..e }).collect();
         self.expected.extend(again);
@@ -398,15 +405,15 @@ impl Connection {
         }
     }
 
-    /// Bytes that must be in its queue, but for the last message: that one it may take though it
-    /// has no room for all of it.
+    /// Bytes that must be in its queue, but for one message: the last it may take though it has no
+    /// room for all of it, and which is the last is not known of a line and a reply.
     pub fn waits(&self) -> usize {
-        let must = || self.expected.iter().filter(|e| e.must);
-        let size = |e: &Expected| e.payload.len() + QUEUE_SLOT;
-        let last = must().next_back().map_or(0, size);
+        let must = self.expected.iter().filter(|e| e.must);
+        let sizes = must.map(|e| e.payload.len() + QUEUE_SLOT);
+        let (all, most) = sizes.fold((0, 0), |(all, most), size| (all + size, size.max(most)));
         // A part of the first may be written.
         let first = self.expected.front().map_or(0, |e| e.payload.len());
-        must().map(size).sum::<usize>().saturating_sub(last + first)
+        all.saturating_sub(most + first)
     }
 
     /// A message that it should have been sent by now.

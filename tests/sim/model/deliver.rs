@@ -60,12 +60,23 @@ impl Model {
                     .cut
                     .is_some_and(|turn| order.from <= turn);
                 let must = certainty == Certainty::Yes && sure && !cut;
+                let numbered = !matches!(target.scope, Scope::Connection(_));
+                let repeats = self.connections[i].repeats.filter(|_| numbered);
+                if repeats.is_some_and(|turn| order.from <= turn) {
+                    self.connections[i].expected.push_back(Expected {
+                        order: order.clone(),
+                        binary,
+                        payload: payload.clone(),
+                        must: false,
+                        numbered,
+                    });
+                }
                 self.connections[i].expected.push_back(Expected {
                     order: order.clone(),
                     binary,
                     payload: payload.clone(),
                     must,
-                    numbered: !matches!(target.scope, Scope::Connection(_)),
+                    numbered,
                 });
             }
         }

@@ -34,6 +34,8 @@ pub struct Exchange {
     pub sure: bool,
     /// Another poll has come.
     pub superseded: bool,
+    /// Memory may have been short when it came.
+    pub short: bool,
     /// It must be told that messages are missing.
     pub owes_gap: bool,
     /// Of a POST: its event has been started.
@@ -77,6 +79,8 @@ impl Model {
         if connection.exchange.received.is_none() && connection.taken >= browser.head_len {
             connection.exchange.received = Some(self.now);
             connection.exchange.turn = self.turn;
+            let short = self.short_of_memory(browser.ask.length);
+            self.connections[j].exchange.short = short;
             if browser.ask.asks == Asks::Poll {
                 self.see_who_may_end(browsers);
                 self.poll_came(j, browser);
@@ -143,7 +147,8 @@ impl Model {
                 exchange.closed || exchange.whole && exchange.wrote_at < Some(self.now)
             };
             if !self.connections[c].polls.iter().all(seen) {
-                self.connections[c].may_repeat();
+                let turn = self.turn;
+                self.connections[c].may_repeat(turn);
             }
             if !sure {
                 self.connections[c].may_miss();
@@ -151,6 +156,7 @@ impl Model {
         }
         self.connections[c].polls.push(j);
         if sure {
+            self.connections[c].confirmed = true;
             self.connections[c].quiet_since = None;
         }
         if ask.close {
@@ -365,6 +371,7 @@ impl Model {
                 let stops = self.stopping.is_some();
                 c == Some(j)
                     || stops
+                    || exchange.short
                     || self.short_of_memory(ask.length)
                     || self.posts_crowd(all, ask)
             }

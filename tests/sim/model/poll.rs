@@ -49,6 +49,7 @@ impl Model {
             }
             self.check_cookie(j, c, head, ask)?;
             self.connections[j].exchange.chain = Some(c);
+            self.connections[c].confirmed |= c != j;
             if !self.connections[j].exchange.sure {
                 let answered = self.connections[j].exchange.answered_at;
                 self.connections[c].quiet_since = answered;
@@ -143,7 +144,8 @@ impl Model {
         let mut polls = self.connections[c].polls.iter();
         polls.any(|poll| {
             let exchange = &self.connections[*poll].exchange;
-            !exchange.closed && (exchange.wrote_at.is_some() || exchange.writes)
+            let now = exchange.wrote_at == Some(self.now);
+            now || !exchange.closed && (exchange.wrote_at.is_some() || exchange.writes)
         })
     }
 

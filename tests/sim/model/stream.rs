@@ -114,7 +114,8 @@ impl Model {
             let late = gone + most < now;
             return late.then(|| "its browser has gone, and that is not noticed".to_owned());
         }
-        let late: Time = quiet.max(wrote) + browser.sign_of_life(ping);
+        let begins = quiet.max(wrote).max(connection.heard_at);
+        let late: Time = begins + browser.sign_of_life(ping);
         (late <= now).then(|| "its stream gets no sign of life".to_owned())
     }
 }
