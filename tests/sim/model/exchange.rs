@@ -155,7 +155,8 @@ impl Model {
             }
         }
         self.connections[c].polls.push(j);
-        if sure {
+        // Of one that has gone before it got here nothing may be seen.
+        if sure && !browser.endings.gone {
             self.connections[c].confirmed = true;
             self.connections[c].quiet_since = None;
         }
