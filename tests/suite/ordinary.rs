@@ -142,9 +142,10 @@ fn a_web_servers_socket_ends_before_the_browser_goes() {
     assert!(answer.starts_with("Status: 400 "), "{answer}");
     answer.clear();
 
-    let mut poll = ask(&[("QUERY_STRING", "via=poll")], b"");
-    daemon.status_until("/connections/0/transport", "poll");
-    daemon.outbox("text @all to the poll");
+    let join = "via=poll&open=head WS-Join: @a";
+    let mut poll = ask(&[("QUERY_STRING", join)], b"");
+    daemon.status_until("/connections/0/rooms/0", "a");
+    daemon.outbox("text @a to the poll");
     poll.read_to_string(&mut answer).expect("read");
     assert!(answer.ends_with("\r\n\r\nto the poll"), "{answer}");
 
