@@ -73,9 +73,19 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// What stands for each of the three thirds: of memory the mean of the calm looks, of all else
-/// the median.
+/// How many minutes an allocator takes until it has at hand what it ever needs: by then each sort
+/// of trouble has come five times, at once with all else. Of a short run it is a sixth.
+const SETTLING: f64 = 10.0;
+
+/// What stands for each of the three thirds: of memory the mean of the calm looks once it has
+/// settled, of all else the median.
 fn thirds(samples: &[Sample], what: &str, value: &Quantity) -> [f64; 3] {
+    let minutes = samples.last().map_or(0.0, |s| s.minutes);
+    let settled = match what.starts_with(MEMORY) {
+        true => SETTLING.min(minutes / 6.0),
+        false => 0.0,
+    };
+    let samples = &samples[samples.partition_point(|s| s.minutes < settled)..];
     let n = samples.len();
     [0, 1, 2].map(|third| {
         let third = &samples[n * third / 3..n * (third + 1) / 3];
@@ -87,8 +97,7 @@ fn thirds(samples: &[Sample], what: &str, value: &Quantity) -> [f64; 3] {
     })
 }
 
-/// From how many minutes on memory has to be flat. An allocator takes some ten minutes until it
-/// has at hand what it ever needs, and what is compared are thirds.
+/// From how many minutes on memory has to be flat, as what is compared are thirds.
 const SETTLED: f64 = 30.0;
 
 /// By how much each measure of memory is higher in the last third than in the first, but for the
