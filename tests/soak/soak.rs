@@ -44,6 +44,9 @@ use serde_json::Value;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+/// Each thing that is drawn has come by then, on the slowest board too.
+const WARM: Duration = Duration::from_secs(600);
+
 /// One place to soak, for so long.
 struct Run {
     name: String,
@@ -129,7 +132,12 @@ impl Run {
         let mut samples = Vec::new();
         std::thread::scope(|threads| {
             let _end = load.start(threads);
+            let start = Instant::now();
             while !load.warm() {
+                assert!(
+                    start.elapsed() < WARM,
+                    "{name}: not everything has happened yet"
+                );
                 std::thread::sleep(Duration::from_millis(100));
             }
             let mut measurement = Measurement::begin(&load);

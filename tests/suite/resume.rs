@@ -1,7 +1,9 @@
 //! Ten thousand messages, and clients that are cut off every few of them: whichever way they come,
 //! each has all of them in the end, each once and in order.
 
-use crate::harness::{Daemon, Events, Poller, Site, Ws, as_many_as, read_answer, send_head};
+use crate::harness::{
+    Daemon, Events, Poller, Site, Ws, as_many_as, read_answer, send_head, wait_for,
+};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const URL: &str = "/act?open=head%20WS-Join:%20@a";
@@ -113,12 +115,10 @@ fn ten_thousand_messages_reach_clients_that_are_cut_at_random() {
         scope.spawn(|| polls(&site, &got[2], &from, false));
         scope.spawn(|| polls(&site, &got[3], &from, true));
         for i in (1..=messages).step_by(10) {
-            while got
-                .iter()
-                .any(|got| got.0.load(Ordering::Relaxed) + BEHIND < i)
-            {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
+            wait_for("the slowest client", || {
+                let has = |got: &Got| got.0.load(Ordering::Relaxed);
+                got.iter().all(|got| has(got) + BEHIND >= i).then_some(())
+            });
             let lines = (i..i + 10).map(|i| format!("text @a {i}"));
             daemon.outbox(lines.collect::<Vec<_>>().join("\n"));
         }
