@@ -57,6 +57,7 @@ mod slow;
 mod source;
 mod sse;
 mod status;
+mod two_pipes;
 mod upkeep;
 mod utf_8;
 mod variables;
