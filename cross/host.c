@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 #include "runtime.h"
-#include "ws2cgi.h"
+#include "module.h"
 
 /* What wasm2c calls an import. */
 #define IMPORT(name) Z_hostZ_##name

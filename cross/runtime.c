@@ -1,9 +1,10 @@
 /* What the C that wasm2c writes runs on, in place of wabt's own wasm-rt-impl.c: that one wants
  * signals, guard pages and setjmp; this one no MMU.
  *
- * The module's memory is taken once, at the start, up to its ceiling, and never moves: without
- * an MMU a large piece is hard to find later. Every access of the module is checked against
- * its end, so that it can't touch anything else. */
+ * The daemon's memory is taken once, at the start, up to its ceiling, and never moves: without
+ * an MMU a large piece is hard to find later. That of a program that ends at once is small at
+ * first, and moves where it must grow (MEMORY_GROWS). Every access of the module is checked
+ * against its end, so that it can't touch anything else. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 #include "runtime.h"
-#include "ws2cgi.h"
+#include "module.h"
 
 #define PAGE 65536u
 
@@ -52,6 +53,22 @@ void wasm_rt_trap(wasm_rt_trap_t code)
     abort();
 }
 
+/* Pages that are there. */
+static uint32_t taken;
+
+/* As many pages, clear. Not calloc: without an MMU that asks mmap as well, for a header more,
+ * which makes 4 MB more than the largest block of such a kernel, and clears once more what comes
+ * clear. NULL: there is no memory. */
+static uint8_t *take(uint32_t pages)
+{
+    void *memory = mmap(NULL, (size_t)pages * PAGE, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return NULL;
+    taken = pages;
+    return memory;
+}
+
 void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_t most)
 {
     uint32_t ceiling = MEMORY_KB * 1024u / PAGE;
@@ -59,26 +76,51 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
         most = ceiling;
     if (initial > most)
         broken("MEMORY is less than the module begins with");
-    /* Not calloc: without an MMU that asks mmap as well, for a header more, which makes 4 MB more
-     * than the largest block of such a kernel, and clears once more what comes clear. */
-    memory->data = mmap(NULL, (size_t)most * PAGE, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory->data == MAP_FAILED)
+#ifdef MEMORY_GROWS
+    /* Whatever it does, it allocates. */
+    memory->data = take(initial < most ? initial + 1 : most);
+#else
+    memory->data = take(most);
+#endif
+    if (!memory->data)
         die("cannot start: ", "no memory for MEMORY, a number that make was given");
 #if WABT_BIG_ENDIAN
     /* Address 0 is the last byte, and it grows downwards. */
-    memory->data += (most - initial) * PAGE;
+    memory->data += (taken - initial) * PAGE;
 #endif
     memory->pages = initial;
     memory->max_pages = most;
     memory->size = initial * PAGE;
 }
 
+#ifdef MEMORY_GROWS
+/* Moves the memory to where there are so many pages. */
+static bool move(uint32_t pages)
+{
+    uint8_t *old = memory->data;
+    uint32_t before = taken, spare = 0;
+    uint8_t *data = take(pages);
+    if (!data)
+        return false;
+#if WABT_BIG_ENDIAN
+    spare = (before - memory->pages) * PAGE;
+    data += pages * PAGE - memory->size;
+#endif
+    memory->data = memcpy(data, old, memory->size);
+    munmap(old - spare, before * PAGE);
+    return true;
+}
+#endif
+
 uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint32_t pages)
 {
     uint32_t before = memory->pages;
     if (pages > memory->max_pages - before)
         return UINT32_MAX;
+#ifdef MEMORY_GROWS
+    if (before + pages > taken && !move(before + pages))
+        return UINT32_MAX;
+#endif
 #if WABT_BIG_ENDIAN
     memory->data -= pages * PAGE;
 #endif

@@ -1,6 +1,7 @@
 //! ws2cgi: WebSockets for boards whose web server only knows CGI.
 //!
-//! One binary, many programs: the name it is called by decides (also `ws2cgi NAME ...`).
+//! One binary, many programs: the name it is called by decides (`small.rs`). A second binary,
+//! `ws2cgi-small`, is all of them but the daemon.
 //! The rooms stand here in the order of their floors. Each knows only those of the blocks
 //! above its own, and none of its neighbours; a test sees to it.
 //! ARCHITECTURE.md shows the plan, and follows one message through it.
@@ -70,78 +71,20 @@ pub mod push;
 pub mod send;
 pub mod server;
 
+// Which of the small ones a name means.
+pub mod small;
+
 use config::{Config, HELP, Wish};
 use std::ffi::OsString;
-use sys::{Environment, Sys, print};
+use sys::{Environment, Sys, print, variable};
 
-/// Runs the program that `args` (argv, its name included) names. Returns the exit code:
-/// 0 done, 100 usage, 111 system.
+/// Runs what `args` (argv, its name included) asks `ws2cgi` for: a small program, else the
+/// daemon. Returns the exit code: 0 done, 100 usage, 111 system.
 pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
-    let mut args = args.into_iter();
-    let mut called_as = args
-        .next()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let mut args: Vec<_> = args.collect();
-    if applet(&called_as).is_none() {
-        if stands_in(&called_as, &env) {
-            // Before argv is read: boa makes it of the query.
-            return hand_over(&mut sys, file_name(&called_as), &called_as, &env);
-        }
-        // `ws2cgi NAME ...`; its options begin with a dash.
-        let first = args.first().map(|arg| arg.to_string_lossy().into_owned());
-        if let Some(name) = first.filter(|name| applet(name).is_some()) {
-            // The folder stays that of the binary.
-            let folder = called_as.rsplit_once('/').map_or("", |(folder, _)| folder);
-            called_as = if folder.is_empty() {
-                name
-            } else {
-                format!("{folder}/{name}")
-            };
-            args.remove(0);
-        }
+    match small::Call::of(args, &env) {
+        Ok(call) => call.run(&mut sys, &env),
+        Err(args) => daemon(sys, args, &env),
     }
-    match applet(&called_as) {
-        Some("ws-send") => send::run(&sys, &called_as, args, &env),
-        // Nor do these read it.
-        Some("ws-push") => push::run(&sys, &called_as, &env),
-        Some(nph) if nph.starts_with("nph-") => nph::run(&mut sys, nph, &called_as, &env),
-        Some(other) => hand_over(&mut sys, other, &called_as, &env),
-        None => daemon(sys, args, &env),
-    }
-}
-
-/// An ordinary CGI program, whose output the web server parses.
-fn hand_over<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environment) -> u8 {
-    match variable(env, "REQUEST_METHOD") {
-        Some("GET") => nph::run(sys, program, called_as, env),
-        _ => post::run(sys, program, called_as, env),
-    }
-}
-
-/// The last part of a path.
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or_default()
-}
-
-/// The small program of a name or path, if it is one.
-fn applet(called_as: &str) -> Option<&str> {
-    let name = file_name(called_as);
-    let fixed = ["ws-send", "ws-push", "ws-post"].contains(&name);
-    (fixed || name.starts_with("nph-") || name.starts_with("post-")).then_some(name)
-}
-
-/// Whether a web server runs us by a name that says nothing: that of a program whose place we
-/// have taken. (A program of ours has WS_EVENT, and may run any copy of ws2cgi.)
-fn stands_in(called_as: &str, env: &Environment) -> bool {
-    let request = |name| variable(env, name).is_some();
-    file_name(called_as) != "ws2cgi" && request("GATEWAY_INTERFACE") && !request("WS_EVENT")
-}
-
-fn variable<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
-    let found = env.iter().find(|(n, _)| n == name);
-    found.and_then(|(_, value)| value.to_str())
 }
 
 fn daemon<S: Sys>(sys: S, args: Vec<OsString>, env: &Environment) -> u8 {

@@ -8,7 +8,7 @@ use crate::outlet::{Failure, Outlet, read_input};
 use crate::query::parameter;
 use crate::reply::opcode_of;
 use crate::rundir::{RunDir, first_line};
-use crate::sys::{Environment, Sys, print};
+use crate::sys::{Environment, Sys, print, variable};
 use crate::target::Target;
 
 /// Runs `ws-push`. It answers over HTTP; the exit code is 0 but where it can't.
@@ -36,10 +36,7 @@ pub fn run<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> u8 {
 }
 
 fn push<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> Result<(), (u16, String)> {
-    let variable = |name: &str| {
-        let found = env.iter().find(|(n, _)| n == name);
-        found.and_then(|(_, v)| v.to_str()).unwrap_or_default()
-    };
+    let variable = |name| variable(env, name).unwrap_or_default();
     if variable("REQUEST_METHOD") != "POST" {
         return Err((405, "POST the payload to ?to=TARGET".to_owned()));
     }

@@ -1,7 +1,7 @@
 //! The run folder: where the daemon and the small programs meet.
 
 use crate::config::DEFAULT_RUN;
-use crate::sys::{Environment, FileType, Open, Sys, write_all};
+use crate::sys::{Environment, FileType, Open, Sys, variable, write_all};
 use log::warn;
 use std::io::ErrorKind;
 
@@ -48,8 +48,7 @@ impl RunDir {
     /// binary's) or, as a CGI program, in the working folder (boa gives CGI programs no
     /// environment of yours), else the default.
     pub fn find<S: Sys>(sys: &S, called_as: &str, env: &Environment) -> RunDir {
-        let variable = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v);
-        let named = variable("WS2CGI_RUN").and_then(|v| v.to_str());
+        let named = variable(env, "WS2CGI_RUN");
         if let Some(run) = named.filter(|run| !run.is_empty()) {
             return RunDir::new(run);
         }
@@ -57,7 +56,7 @@ impl RunDir {
         if let Some((folder, _)) = called_as.rsplit_once('/') {
             places.push(format!("{folder}/.ws2cgi"));
         }
-        if variable("GATEWAY_INTERFACE").is_some() {
+        if variable(env, "GATEWAY_INTERFACE").is_some() {
             places.push(".ws2cgi".to_owned());
         }
         let found = places.iter().find_map(|place| first_line(sys, place));

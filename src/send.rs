@@ -6,7 +6,7 @@ use crate::logging;
 use crate::outbox::Opcode;
 use crate::outlet::{Failure, Outlet, read_input};
 use crate::rundir::RunDir;
-use crate::sys::{Environment, Sys, print};
+use crate::sys::{Environment, Sys, print, variable};
 use crate::target::{Target, room};
 use lexopt::prelude::*;
 use std::ffi::OsString;
@@ -50,11 +50,7 @@ fn send<S: Sys>(
     args: Vec<OsString>,
     env: &Environment,
 ) -> Result<(), Failure> {
-    let variable = |name: &str| {
-        env.iter()
-            .find(|(n, _)| n == name)
-            .and_then(|(_, v)| v.to_str())
-    };
+    let variable = |name| variable(env, name);
     if variable("GATEWAY_INTERFACE").is_some() && variable("WS_EVENT").is_none() {
         let why = "this is no web endpoint (ws-push is); only event programs may call it";
         return Err(Failure::Usage(why.to_owned()));

@@ -197,6 +197,12 @@ pub fn only_roots<S: Sys>(sys: &S, path: &str) -> bool {
 /// The environment the program was started with.
 pub type Environment = Vec<(OsString, OsString)>;
 
+/// A variable of it. None where it is not UTF-8, too.
+pub fn variable<'a>(env: &'a Environment, name: &str) -> Option<&'a str> {
+    let found = env.iter().find(|(n, _)| n == name);
+    found.and_then(|(_, value)| value.to_str())
+}
+
 /// What a watched descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {

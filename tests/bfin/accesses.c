@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "runtime.h"
-#include "ws2cgi.h"
+#include "module.h"
 
 enum { REGISTERS = 12, SIZE = 40, AROUND = 16, FEW = 10 };
 

@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::door::Door;
 use crate::ear::POLL_WAIT;
 use crate::harness::{
-    Daemon, Server, Site, Start, children, command, compile, outcome, proc_stat, ws2cgi,
+    Daemon, Server, Site, Start, children, command, compile, outcome, proc_stat, small,
 };
 use crate::rooms::TOKEN;
 use serde_json::Value;
@@ -130,7 +130,7 @@ impl Here {
         std::fs::write(daemon.path("run/token"), TOKEN).expect("token");
         std::fs::create_dir(daemon.path("bin")).expect("bin");
         for link in ["bin/ws-send", "cgi-bin/nph-echo", "cgi-bin/nph-act2"] {
-            symlink(ws2cgi(), daemon.path(link)).expect("link");
+            symlink(small(), daemon.path(link)).expect("link");
         }
         // Hours of them are of no use.
         symlink("/dev/null", daemon.path("handlers/events")).expect("link");
@@ -261,14 +261,12 @@ pub struct NoMmu {
 impl NoMmu {
     /// Boots it.
     pub fn boot() -> NoMmu {
-        // As board/uclinux/rc says. In 16 MB, with those that look, the kernel does not always
-        // find in one piece what a program takes: half a megabyte for 324 KB.
-        let mut board = Board::boot(32, &options(SMALL_HISTORY));
+        let mut board = Board::boot(16, &options(SMALL_HISTORY));
         board.allow("");
         board.run(&format!(
             "echo {TOKEN} > /var/run/ws2cgi/token; \
              cd /home/httpd/cgi-bin; \
-             for name in ws-push nph-echo nph-act2 post-act; do ln -s /bin/ws2cgi $name; done; \
+             for name in ws-push nph-echo nph-act2 post-act; do ln -s /bin/ws2cgi-small $name; done; \
              cd /usr/lib/ws-bin; ln -s act act2; ln -s /dev/null events"
         ));
         NoMmu {

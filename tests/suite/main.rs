@@ -54,6 +54,7 @@ mod run_folder;
 mod send_push;
 mod shutdown;
 mod slow;
+mod small;
 mod source;
 mod sse;
 mod status;

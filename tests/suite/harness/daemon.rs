@@ -1,7 +1,8 @@
 //! A daemon under test.
 
 use super::{
-    PATIENCE, Ws, command, compile, copy_program, narrow_pair, os_words, tcp_pair, wait_for, ws2cgi,
+    PATIENCE, Ws, command, compile, copy_program, narrow_pair, os_words, small, tcp_pair, wait_for,
+    ws2cgi,
 };
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -94,7 +95,7 @@ impl Start {
         }
         std::fs::create_dir(at("cgi-bin")).expect("cgi-bin");
         for name in ["nph-ws", "nph-act", "ws-push", "ws-post", "post-act"] {
-            symlink(ws2cgi(), at("cgi-bin").join(name)).expect("link");
+            symlink(small(), at("cgi-bin").join(name)).expect("link");
         }
         let run = at("run").display().to_string();
         std::fs::write(at("cgi-bin/.ws2cgi"), format!("{run}\n")).expect(".ws2cgi");
@@ -117,12 +118,12 @@ impl Start {
         let folder = Start::folder_for_anyone();
         let at = |name: &str| folder.path().join(name);
         // The one under test may lie where nobody else may look.
-        copy_program(&ws2cgi(), &at("ws2cgi"));
+        copy_program(&small(), &at("small"));
         for entry in std::fs::read_dir(at("cgi-bin")).expect("cgi-bin") {
             let link = entry.expect("an entry").path();
             if link.is_symlink() {
                 std::fs::remove_file(&link).expect("remove");
-                symlink("../ws2cgi", &link).expect("link");
+                symlink("../small", &link).expect("link");
             }
         }
         let start = Start::default().again_in(folder);

@@ -8,10 +8,16 @@ use std::sync::Mutex;
 
 /// The binary under test. WS2CGI_BIN names another one.
 pub fn ws2cgi() -> PathBuf {
-    match std::env::var_os("WS2CGI_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => PathBuf::from(env!("CARGO_BIN_EXE_ws2cgi")),
-    }
+    named_by("WS2CGI_BIN").unwrap_or(env!("CARGO_BIN_EXE_ws2cgi").into())
+}
+
+/// What the small programs are links to: the same, or the `ws2cgi-small` of WS2CGI_SMALL.
+pub fn small() -> PathBuf {
+    named_by("WS2CGI_SMALL").unwrap_or(ws2cgi())
+}
+
+fn named_by(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from)
 }
 
 /// How many of `many`: all, or one in WS2CGI_ONE_IN where the one of WS2CGI_BIN is slow.
