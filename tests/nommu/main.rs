@@ -426,6 +426,37 @@ fn a_message_too_large_closes_with_1009() {
     assert_eq!(ws.closed().0, 1009);
 }
 
+/// The largest of the pieces of memory, in KB, that `BINARY ws-send` is in while it waits for its
+/// input.
+fn largest_piece(board: &Board, binary: &str) -> usize {
+    let start = "sleep 600 2>&1 >/dev/null | ";
+    let start = format!("{start}{binary} ws-send @all >/dev/null 2>&1 & echo $!");
+    let pid = board.run(&start);
+    // Before exec it is the shell.
+    let maps = format!(
+        "cd /proc/{}; read name < comm; [ $name != {binary} ] || cat maps",
+        pid.trim()
+    );
+    let maps = board.run_until(&maps, |said| !said.is_empty());
+    board.run("kill $(pidof sleep)");
+    let sizes = maps.lines().map(|line| {
+        let (from, rest) = line.split_once('-').expect("a mapping");
+        let to = rest.split(' ').next().expect("its end");
+        let [from, to] = [from, to].map(|hex| usize::from_str_radix(hex, 16).expect("hex"));
+        to - from
+    });
+    sizes.max().expect("some") / 1024
+}
+
+#[test]
+fn a_small_program_needs_less_memory_in_one_piece() {
+    let board = Board::boot(16, "");
+    let [whole, small] = ["ws2cgi", "ws2cgi-small"].map(|binary| largest_piece(&board, binary));
+    println!("16 MB: the largest piece of ws2cgi is {whole} KB, of ws2cgi-small {small} KB");
+    // The kernel looks for the next power of two.
+    assert!(small <= 128 && 256 < whole, "{small} KB, {whole} KB");
+}
+
 #[test]
 fn a_program_too_large_for_the_board_fails_alone() {
     let mut board = Board::boot(16, "");
