@@ -1,9 +1,11 @@
 //! `ws2cgi-small`: it is each of the small programs, as `ws2cgi` itself is, and nothing else.
 
 use crate::harness::{Daemon, command, outcome, ws2cgi};
-use std::fs::remove_file;
+use std::fs::{read_to_string, remove_file};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 fn ws2cgi_small() -> PathBuf {
     let named = std::env::var_os("WS2CGI_SMALL");
@@ -93,4 +95,23 @@ fn it_is_no_daemon() {
         let said = (0, version.to_owned(), String::new());
         assert_eq!(says(&[option], &[]), said);
     }
+}
+
+/// By way of C, too, where the daemon takes all that it may need at once.
+#[test]
+fn it_takes_the_memory_that_it_needs() {
+    let mut send = command(&ws2cgi_small());
+    send.args(["ws-send", "@all"]).stdin(Stdio::piped());
+    let mut send = send.stderr(Stdio::null()).spawn().expect("run");
+    let mut stdin = send.stdin.take().expect("stdin");
+    // More than a pipe holds: it has begun to read.
+    stdin.write_all(&[b'x'; 200_000]).expect("write");
+    let status = format!("/proc/{}/status", send.id());
+    let status = read_to_string(status).expect("its status");
+    let data = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let data = data.and_then(|data| data.trim().strip_suffix(" kB"));
+    let kb: usize = data.expect("VmData").parse().expect("a number");
+    drop(stdin);
+    send.wait().expect("wait");
+    assert!((200..1500).contains(&kb), "{kb} KB");
 }
