@@ -24,11 +24,6 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-/// Kilobytes of the daemon's own memory.
-fn resident(daemon: &Daemon) -> u64 {
-    daemon.process("RssAnon")[0].parse().expect("a number")
-}
-
 /// Who has got in.
 enum Guest {
     Socket(Ws),
@@ -78,7 +73,7 @@ fn of_ten_thousand_attempts_each_is_answered_and_64_get_in() {
     let inside = (0..100).filter_map(|n| attempt(port, n % 2));
     let mut inside: Vec<_> = inside.collect();
     assert_eq!(inside.len(), 63);
-    let before = resident(&daemon);
+    let before = daemon.anonymous();
     let begin = Instant::now();
     std::thread::scope(|scope| {
         let all = || (0..495).filter_map(|n| attempt(port, n)).count();
@@ -88,7 +83,7 @@ fn of_ten_thousand_attempts_each_is_answered_and_64_get_in() {
         }
     });
     println!("9900 refused in {:?}", begin.elapsed());
-    let grown = resident(&daemon).saturating_sub(before);
+    let grown = daemon.anonymous().saturating_sub(before);
     assert!(grown <= 64, "{grown} KB");
     daemon.status_until("/refusals/full", 9937);
     wait_for("their descriptors to go", || {

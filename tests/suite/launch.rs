@@ -107,26 +107,6 @@ fn zombies_are_always_reaped() {
     daemon.quiet();
 }
 
-/// Bytes of the daemon in memory that are its own (resident less shared).
-fn memory(daemon: &Daemon) -> u64 {
-    let path = format!("/proc/{}/statm", daemon.pid());
-    let statm = std::fs::read_to_string(path).unwrap();
-    let pages: Vec<u64> = statm
-        .split(' ')
-        .filter_map(|n| n.trim().parse().ok())
-        .collect();
-    (pages[1] - pages[2]) * page_size()
-}
-
-fn page_size() -> u64 {
-    let output = run_ok(Command::new("getconf").arg("PAGESIZE"));
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn two_thousand_events_leave_the_daemons_memory_flat() {
     let daemon = Start::default().log("warn").ready();
@@ -141,10 +121,10 @@ fn two_thousand_events_leave_the_daemons_memory_flat() {
         (0..count).for_each(|n| assert_eq!(ws.text(), n.to_string()));
     };
     events(200);
-    let before = memory(&daemon);
+    let before = daemon.anonymous();
     events(2000);
-    let after = memory(&daemon);
-    assert!(after <= before + 64 * 1024, "{before} bytes, then {after}");
+    let after = daemon.anonymous();
+    assert!(after <= before + 64, "{before} KB, then {after}");
 }
 
 #[test]
@@ -153,7 +133,7 @@ fn an_idle_connection_takes_a_few_kilobytes() {
     let start = Start::default().args("--ping 0");
     let daemon = start.log("warn").ready();
     let warm: Vec<Ws> = (0..10).map(|_| daemon.connect("/act")).collect();
-    let before = memory(&daemon);
+    let before = daemon.anonymous();
     let mut idle: Vec<Ws> = (0..50).map(|_| daemon.connect("/act")).collect();
     // What a message took is given back.
     let large = format!("exit 0;{}", "x".repeat(60_000));
@@ -161,7 +141,7 @@ fn an_idle_connection_takes_a_few_kilobytes() {
         ws.send(&large);
         ws.works();
     }
-    let each = memory(&daemon).saturating_sub(before) / idle.len() as u64;
+    let each = daemon.anonymous().saturating_sub(before) * 1024 / idle.len() as u64;
     println!("{each} bytes for each idle connection");
     assert!(each <= 8 * 1024, "{each} bytes for each idle connection");
     drop(warm);
