@@ -269,7 +269,8 @@ fn where_uclinux_gives_a_pipe_a_readable_500_names_the_way() {
 
 #[test]
 fn a_delayed_upgrade_keeps_two_hundred_streams_whole() {
-    let (daemon, boa) = uclinux("--max-connections 250");
+    // Longer than a board needs: nine processes here, and other tests, wait for a processor.
+    let (daemon, boa) = uclinux("--max-connections 250 --upgrade-delay 200");
     std::thread::scope(|scope| {
         for lane in 0..8 {
             let boa = &boa;
