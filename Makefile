@@ -14,7 +14,7 @@
 # make size   what it takes, for each CPU whose compiler is here
 # make clean
 #
-# make CROSS_RUST=TARGET   the daemon for another CPU: target/TARGET/release/ws2cgi (cross/targets)
+# make CROSS_RUST=TARGET   all for another CPU: target/TARGET/release/ws2cgi* (cross/targets)
 # make mutants             whether the simulation notices what is broken on purpose
 # make test-native-cross   builds those, and tests them by emulators
 # make test-portable       tests the daemon that goes by way of C (cross/Makefile), on three CPUs

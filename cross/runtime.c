@@ -53,7 +53,7 @@ void wasm_rt_trap(wasm_rt_trap_t code)
     abort();
 }
 
-/* Pages that are there. */
+/* Pages that the kernel gave; the module has `memory->pages` of them. */
 static uint32_t taken;
 
 /* As many pages, clear. Not calloc: without an MMU that asks mmap as well, for a header more,
@@ -83,7 +83,11 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
     memory->data = take(most);
 #endif
     if (!memory->data)
+#ifdef MEMORY_GROWS
+        die("cannot start: ", "no memory");
+#else
         die("cannot start: ", "no memory for MEMORY, a number that make was given");
+#endif
 #if WABT_BIG_ENDIAN
     /* Address 0 is the last byte, and it grows downwards. */
     memory->data += (taken - initial) * PAGE;
@@ -98,16 +102,16 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
 static bool move(uint32_t pages)
 {
     uint8_t *old = memory->data;
-    uint32_t before = taken, spare = 0;
+    uint32_t had = taken, spare = 0;
     uint8_t *data = take(pages);
     if (!data)
         return false;
 #if WABT_BIG_ENDIAN
-    spare = (before - memory->pages) * PAGE;
+    spare = (had - memory->pages) * PAGE;
     data += pages * PAGE - memory->size;
 #endif
     memory->data = memcpy(data, old, memory->size);
-    munmap(old - spare, before * PAGE);
+    munmap(old - spare, had * PAGE);
     return true;
 }
 #endif

@@ -1,6 +1,6 @@
 //! The small programs, all but the daemon: which of them is called, by its name. `ws2cgi` is
-//! them as well; `ws2cgi-small` is nothing else, for boards that load a program whole each time
-//! it is run, and in one piece where there is no MMU.
+//! them as well; `ws2cgi-small` is nothing else, for boards without an MMU, which take a program
+//! into memory whole, and in one piece, each time it is run.
 
 use crate::sys::{Environment, Sys, print, variable};
 use crate::{logging, nph, post, push, send};
@@ -40,7 +40,11 @@ pub fn run<S: Sys>(mut sys: S, args: Vec<OsString>, env: Environment) -> u8 {
         Ok(call) => return call.run(&mut sys, &env),
         Err(args) => args,
     };
-    let asked = args.first().and_then(|arg| arg.to_str());
+    // A web server makes arguments of the query.
+    let asked = match variable(&env, "GATEWAY_INTERFACE") {
+        None => args.first().and_then(|arg| arg.to_str()),
+        Some(_) => None,
+    };
     let text = match asked {
         Some("--help" | "-h") => HELP,
         Some("--version" | "-V") => concat!("ws2cgi-small ", env!("CARGO_PKG_VERSION"), "\n"),

@@ -1,4 +1,4 @@
-//! The same for the binary that is all of the programs but the daemon.
+//! The thin end of `ws2cgi-small`, all of the programs but the daemon.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The thin end of the one binary; see `lib.rs` for the rooms.
+//! The thin end of `ws2cgi`; see `lib.rs` for the rooms.
 
 #![no_main]
 

@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::door::Door;
 use crate::ear::POLL_WAIT;
 use crate::harness::{
-    Daemon, Server, Site, Start, children, command, compile, outcome, proc_stat, small,
+    Daemon, Server, Site, Start, children, command, compile, linked, outcome, proc_stat,
 };
 use crate::rooms::TOKEN;
 use serde_json::Value;
@@ -130,7 +130,7 @@ impl Here {
         std::fs::write(daemon.path("run/token"), TOKEN).expect("token");
         std::fs::create_dir(daemon.path("bin")).expect("bin");
         for link in ["bin/ws-send", "cgi-bin/nph-echo", "cgi-bin/nph-act2"] {
-            symlink(small(), daemon.path(link)).expect("link");
+            symlink(linked(), daemon.path(link)).expect("link");
         }
         // Hours of them are of no use.
         symlink("/dev/null", daemon.path("handlers/events")).expect("link");
@@ -250,7 +250,7 @@ impl Place for Here {
 /// The same.
 const SMALL_HISTORY: usize = 16_384;
 
-/// A daemon on a board of 32 MB, in QEMU, behind the same stand-ins.
+/// A daemon on a board of 16 MB, in QEMU, behind the same stand-ins.
 pub struct NoMmu {
     doors: [Door; 3],
     busybox: Door,
@@ -266,7 +266,9 @@ impl NoMmu {
         board.run(&format!(
             "echo {TOKEN} > /var/run/ws2cgi/token; \
              cd /home/httpd/cgi-bin; \
-             for name in ws-push nph-echo nph-act2 post-act; do ln -s /bin/ws2cgi-small $name; done; \
+             for name in ws-push nph-echo nph-act2 post-act; do \
+                 ln -s /bin/ws2cgi-small $name; \
+             done; \
              cd /usr/lib/ws-bin; ln -s act act2; ln -s /dev/null events"
         ));
         NoMmu {

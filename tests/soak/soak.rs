@@ -87,6 +87,7 @@ fn side_by_side(minutes: &str, seed: &str, names: &[String]) -> bool {
         run.args(["--bench", minutes, seed, "only", name]);
         if name == "c" {
             run.env("WS2CGI_BIN", project("target/cross/host/ws2cgi"));
+            run.env("WS2CGI_SMALL", project("target/cross/host/ws2cgi-small"));
         }
         run.spawn().expect("start")
     };

@@ -1,7 +1,7 @@
 //! A disk that is full, or that nobody can write to: what needs none of it goes on, and what
 //! does says so.
 
-use crate::harness::{Daemon, Disk, Events, Poller, Start, Ws, os_words, outcome, small, ws2cgi};
+use crate::harness::{Daemon, Disk, Events, Poller, Start, Ws, linked, os_words, outcome, ws2cgi};
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn start(test: &str) -> Option<(Daemon, Disk)> {
 
 /// `ws-send @all TEXT`: its exit code, and what it said.
 fn send(run: &Path, text: &str) -> (i32, String) {
-    let mut send = Command::new(small());
+    let mut send = Command::new(linked());
     send.arg("ws-send").arg("--run").arg(run).arg("@all");
     let (code, _, said) = outcome(&mut send, text.as_bytes());
     (code, os_words(&said))

@@ -257,7 +257,7 @@ fn the_longest_existing_prefix_is_the_program() {
 #[test]
 fn a_named_hand_off_reaches_its_own_route_only() {
     let mut daemon = Daemon::start();
-    symlink(crate::harness::small(), daemon.path("cgi-bin/nph-deep")).expect("link");
+    symlink(crate::harness::linked(), daemon.path("cgi-bin/nph-deep")).expect("link");
     let names = ["WS_ROUTE", "SCRIPT_NAME", "PATH_INFO"];
     for (program, path, seen) in [
         ("nph-act", "", ["/act", "/cgi-bin/nph-act", ""]),

@@ -1,56 +1,62 @@
 //! Launching: what the finished binary is made of, what a child inherits, what it leaves.
 
 use crate::harness::{Daemon, Start, Ws, proc_stat, run_ok, wait_for, ws2cgi};
-use std::path::PathBuf;
 use std::process::Command;
 
-/// The release build beside the one under test.
-fn release() -> PathBuf {
+/// What a release build, beside the one under test, imports from libc.
+fn imports(binary: &str) -> Vec<String> {
     let built = ws2cgi();
     let target = built.parent().and_then(|profile| profile.parent());
-    let release = target.expect("a target folder").join("release/ws2cgi");
+    let release = target
+        .expect("a target folder")
+        .join("release")
+        .join(binary);
     let missing = format!("{} is missing: cargo build --release", release.display());
     assert!(release.exists(), "{missing}");
-    release
-}
-
-#[test]
-fn the_finished_binary_imports_clone_and_execve_and_no_fork_or_thread() {
     let output = run_ok(
         Command::new("nm")
             .args(["-D", "--undefined-only"])
-            .arg(release()),
+            .arg(release),
     );
     let text = String::from_utf8(output.stdout).unwrap();
     // `U clone@GLIBC_2.2.5`
     let symbols = text
         .lines()
         .filter_map(|line| line.split_whitespace().last());
-    let symbols: Vec<_> = symbols
-        .map(|name| name.split('@').next().unwrap())
-        .collect();
-    for needed in ["clone", "execve"] {
+    symbols
+        .map(|name| name.split('@').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_finished_binaries_import_clone_and_execve_and_no_fork_or_thread() {
+    for (binary, launches) in [("ws2cgi", true), ("ws2cgi-small", false)] {
+        let imports = imports(binary);
+        let imports = |symbol: &str| imports.iter().any(|import| import == symbol);
         assert!(
-            symbols.contains(&needed),
-            "{needed} is missing: {symbols:?}"
+            imports("sendmsg"),
+            "{binary}: what nm says is something else"
         );
-    }
-    for banned in [
-        "fork",
-        "_Fork",
-        "vfork",
-        "posix_spawn",
-        "posix_spawnp",
-        "pthread_create",
-        "thrd_create",
-        "system",
-        "popen",
-        "execvp",
-        "execv",
-        "execvpe",
-        "daemon",
-    ] {
-        assert!(!symbols.contains(&banned), "it imports {banned}");
+        for needed in ["clone", "execve"] {
+            assert_eq!(imports(needed), launches, "{binary}: {needed}");
+        }
+        for banned in [
+            "fork",
+            "_Fork",
+            "vfork",
+            "posix_spawn",
+            "posix_spawnp",
+            "pthread_create",
+            "thrd_create",
+            "system",
+            "popen",
+            "execvp",
+            "execv",
+            "execvpe",
+            "daemon",
+        ] {
+            assert!(!imports(banned), "{binary} imports {banned}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log: whatever a peer chose, it makes no line of its own and moves no cursor.
 
-use crate::harness::{Daemon, Start, command, read_answer, record, request, small, ws2cgi};
+use crate::harness::{Daemon, Start, command, linked, read_answer, record, request, ws2cgi};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
@@ -183,7 +183,7 @@ fn no_argument_forges_a_line() {
         assert_eq!(said.lines().count(), 1, "{said:?}");
         check(&said);
     }
-    let mut send = command(&small());
+    let mut send = command(&linked());
     let send = send.args(["ws-send", "--run", "/nowhere", &hostile]);
     let said = String::from_utf8(send.output().expect("run").stderr).expect("UTF-8");
     assert_eq!(said.lines().count(), 1, "{said:?}");

@@ -1,7 +1,7 @@
 //! Ordinary CGI programs: names without `nph-`, so the web server makes the head of what they
 //! print.
 
-use crate::harness::{Daemon, Events, KEY, copy_program, outcome, small};
+use crate::harness::{Daemon, Events, KEY, copy_program, linked, outcome};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ const PLAIN: [(&str, &str); 3] = [
 
 /// A link in the place of a program that pages know.
 fn link(daemon: &Daemon, name: &str) {
-    symlink(small(), daemon.path("cgi-bin").join(name)).expect("link");
+    symlink(linked(), daemon.path("cgi-bin").join(name)).expect("link");
 }
 
 fn printed(command: &mut Command, stdin: &[u8]) -> String {

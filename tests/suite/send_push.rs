@@ -1,6 +1,6 @@
 //! ws-send: the outbox from a command line.
 
-use crate::harness::{Daemon, command, outcome, small};
+use crate::harness::{Daemon, command, linked, outcome};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -14,7 +14,7 @@ const INLINE: usize = 4096 - "text @a \n".len();
 
 /// `ws2cgi ws-send`, which finds the run folder by WS2CGI_RUN.
 fn ws_send(run: &Path) -> Command {
-    let mut command = command(&small());
+    let mut command = command(&linked());
     command.arg("ws-send").env("WS2CGI_RUN", run);
     command
 }
@@ -109,7 +109,7 @@ fn what_one_atomic_write_can_not_hold_goes_through_the_spool_folder() {
         let mut umask = command(Path::new("/bin/sh"));
         umask
             .args(["-c", "umask 077; exec \"$0\" ws-send @a"])
-            .arg(small());
+            .arg(linked());
         let sent = outcome(umask.env("WS2CGI_RUN", daemon.path("run")), text.as_bytes());
         assert_eq!(sent, (0, String::new(), String::new()));
         let names = spooled(&daemon);
@@ -261,15 +261,15 @@ fn it_finds_the_run_folder() {
     let mut ws = daemon.connect(IN_A);
     let (run, outbox) = (daemon.path("run"), daemon.path("run/outbox"));
     let link = daemon.path("cgi-bin/ws-send");
-    symlink(small(), &link).expect("link");
+    symlink(linked(), &link).expect("link");
     let nowhere = "/nonexistent/run";
     let mut by_link = command(&link);
-    let mut by_outbox = command(&small());
+    let mut by_outbox = command(&linked());
     by_outbox
         .arg("ws-send")
         .env("WS_OUTBOX", &outbox)
         .env("WS2CGI_RUN", nowhere);
-    let mut by_option = command(&small());
+    let mut by_option = command(&linked());
     by_option
         .args(["ws-send", "--run"])
         .arg(&run)
@@ -296,7 +296,7 @@ fn it_is_no_web_endpoint_but_event_programs_may_call_it() {
     let refused = (100, String::new(), why.to_owned());
     assert_eq!(outcome(cgi.args(["@a", "x"]), b""), refused);
 
-    let send = command(&small());
+    let send = command(&linked());
     let send = std::iter::once(send.get_program()).chain(send.get_args());
     let send: Vec<_> = send.map(|word| word.to_string_lossy()).collect();
     let script = "[ $WS_EVENT = message ] || exit 0\n";

@@ -1,16 +1,10 @@
 //! `ws2cgi-small`: it is each of the small programs, as `ws2cgi` itself is, and nothing else.
 
-use crate::harness::{Daemon, command, outcome, ws2cgi};
+use crate::harness::{Daemon, command, outcome, ws2cgi, ws2cgi_small};
 use std::fs::{read_to_string, remove_file};
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 use std::process::Stdio;
-
-fn ws2cgi_small() -> PathBuf {
-    let named = std::env::var_os("WS2CGI_SMALL");
-    named.map_or(env!("CARGO_BIN_EXE_ws2cgi-small").into(), PathBuf::from)
-}
 
 #[test]
 fn both_binaries_are_each_of_the_programs() {
@@ -81,6 +75,7 @@ fn it_is_no_daemon() {
         (&[], &[]),
         (&["ws2cgi"], &[]),
         (&[], &cgi),
+        (&["--help"], &cgi),
     ] {
         let said = (100, String::new(), refused.to_owned());
         assert_eq!(says(args, cgi), said, "{args:?}");
@@ -105,7 +100,7 @@ fn it_takes_the_memory_that_it_needs() {
     let mut send = send.stderr(Stdio::null()).spawn().expect("run");
     let mut stdin = send.stdin.take().expect("stdin");
     // More than a pipe holds: it has begun to read.
-    stdin.write_all(&[b'x'; 200_000]).expect("write");
+    stdin.write_all(&[b'x'; 250_000]).expect("write");
     let status = format!("/proc/{}/status", send.id());
     let status = read_to_string(status).expect("its status");
     let data = status.lines().find_map(|line| line.strip_prefix("VmData:"));
@@ -113,5 +108,5 @@ fn it_takes_the_memory_that_it_needs() {
     let kb: usize = data.expect("VmData").parse().expect("a number");
     drop(stdin);
     send.wait().expect("wait");
-    assert!((200..1500).contains(&kb), "{kb} KB");
+    assert!(kb < 1500, "{kb} KB");
 }

@@ -1,8 +1,8 @@
 //! A daemon under test.
 
 use super::{
-    PATIENCE, Ws, command, compile, copy_program, narrow_pair, os_words, small, tcp_pair, wait_for,
-    ws2cgi,
+    PATIENCE, Ws, command, compile, copy_program, linked, narrow_pair, os_words, tcp_pair,
+    wait_for, ws2cgi,
 };
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufRead, BufReader, Write};
@@ -95,7 +95,7 @@ impl Start {
         }
         std::fs::create_dir(at("cgi-bin")).expect("cgi-bin");
         for name in ["nph-ws", "nph-act", "ws-push", "ws-post", "post-act"] {
-            symlink(small(), at("cgi-bin").join(name)).expect("link");
+            symlink(linked(), at("cgi-bin").join(name)).expect("link");
         }
         let run = at("run").display().to_string();
         std::fs::write(at("cgi-bin/.ws2cgi"), format!("{run}\n")).expect(".ws2cgi");
@@ -118,7 +118,7 @@ impl Start {
         let folder = Start::folder_for_anyone();
         let at = |name: &str| folder.path().join(name);
         // The one under test may lie where nobody else may look.
-        copy_program(&small(), &at("small"));
+        copy_program(&linked(), &at("small"));
         for entry in std::fs::read_dir(at("cgi-bin")).expect("cgi-bin") {
             let link = entry.expect("an entry").path();
             if link.is_symlink() {

@@ -32,8 +32,8 @@ pub use http::{Answer, Body, read_answer, read_head};
 pub use probe::{proc_stat, running, with_bystander};
 pub use processes::{children, group_members, kill_group, ports};
 pub use programs::{
-    as_many_as, built, command, compile, copy_program, os_words, outcome, preload, run_ok, small,
-    ws2cgi,
+    as_many_as, built, command, compile, copy_program, linked, os_words, outcome, preload, run_ok,
+    ws2cgi, ws2cgi_small,
 };
 pub use records::{UPGRADE, record};
 pub use relay::Relay;

@@ -11,8 +11,13 @@ pub fn ws2cgi() -> PathBuf {
     named_by("WS2CGI_BIN").unwrap_or(env!("CARGO_BIN_EXE_ws2cgi").into())
 }
 
-/// What the small programs are links to: the same, or the `ws2cgi-small` of WS2CGI_SMALL.
-pub fn small() -> PathBuf {
+/// The binary without the daemon. WS2CGI_SMALL names another one.
+pub fn ws2cgi_small() -> PathBuf {
+    named_by("WS2CGI_SMALL").unwrap_or(env!("CARGO_BIN_EXE_ws2cgi-small").into())
+}
+
+/// What the names of small programs are links to: the one of WS2CGI_SMALL, else `ws2cgi`.
+pub fn linked() -> PathBuf {
     named_by("WS2CGI_SMALL").unwrap_or(ws2cgi())
 }
 

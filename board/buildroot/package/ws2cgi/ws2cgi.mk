@@ -17,6 +17,9 @@ WS2CGI_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO=true \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 
+# ws2cgi-small is for boards without an MMU.
+WS2CGI_CARGO_BUILD_OPTS = --bin ws2cgi
+
 # Buildroot builds offline, and vendors only what it has downloaded itself.
 define WS2CGI_VENDOR
 	cd $(@D) && mkdir -p .cargo && \
