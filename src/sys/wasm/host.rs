@@ -1,4 +1,4 @@
-//! The imports of the module. `cross/host.c` serves each by a function of the same name. None
+//! The imports of the module. `cross/host` serves each by a function of the same name. None
 //! keeps an address beyond its call.
 
 #[link(wasm_import_module = "host")]

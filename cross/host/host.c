@@ -32,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "runtime.h"
+#include "../runtime.h"
 #include "module.h"
 
 /* What wasm2c calls an import. */
