@@ -1,51 +1,29 @@
-/* The operating system, for ws2cgi as a WebAssembly module: the imports of src/sys/wasm.
- *
- * One function serves one import; src/sys/mod.rs says what each has to do, src/sys/unix does
- * the same in Rust. Numbers come as they are, byte strings as address and length in the
- * module's memory, paths with a NUL that counts. What is returned is at least 0, or minus one
- * of the errors below: errno's numbers differ from CPU to CPU.
- *
- * C99, and what Linux has had for long; no MMU is needed. */
+/* The start, errors, what is lent and given to the module, and bytes. */
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "../runtime.h"
-#include "module.h"
-
-/* What wasm2c calls an import. */
-#define IMPORT(name) Z_hostZ_##name
-
-/* The most that are waited for at once, and so all that the daemon is told it may open: it takes
- * fewer connections then. */
-#define WATCHED 1024
+#include "host.h"
 
 /* The order of ERRORS in src/sys/wasm. */
 enum { OTHER = 1, WOULD_BLOCK, NOT_FOUND, EXISTS, IN_USE, NOT_CONNECTED, REFUSED, ABORTED };
-
-/* ---- The start */
 
 static int arguments;
 static char **argument;
@@ -54,7 +32,7 @@ extern char **environ;
 /* For IMPORT(error_text): errno of the last call that failed. */
 static int last_error;
 
-static u32 failed(void)
+u32 failed(void)
 {
     last_error = errno;
     switch (errno) {
@@ -80,21 +58,25 @@ static u32 failed(void)
     }
 }
 
-static u32 failed_with(int error)
+u32 failed_with(int error)
 {
     errno = error;
     return failed();
 }
 
-/* A system call's result. */
-static u32 outcome(long result)
+u32 outcome(long result)
 {
     return result < 0 ? failed() : (u32)result;
 }
 
-/* The bytes of a path. The NUL that the module promises is looked for: the rest of its memory
- * may hold none. */
-static const char *borrow_path(u32 at, u32 len)
+u32 give_up(int fd)
+{
+    int error = errno;
+    close(fd);
+    return failed_with(error);
+}
+
+const char *borrow_path(u32 at, u32 len)
 {
     const char *path = lend(at, len);
     if (len == 0 || path[len - 1] != 0)
@@ -102,16 +84,14 @@ static const char *borrow_path(u32 at, u32 len)
     return path;
 }
 
-/* Writes bytes as far as they fit; returns how many there are. */
-static u32 give_bytes(u32 at, u32 room, const void *bytes, size_t len)
+u32 give_bytes(u32 at, u32 room, const void *bytes, size_t len)
 {
     memcpy(lend(at, room), bytes, len < room ? len : room);
     give_back(at, room);
     return (u32)len;
 }
 
-/* Writes numbers of 64 bits in little-endian order. */
-static void give_words(u32 at, u32 room, const uint64_t *words, unsigned count)
+void give_words(u32 at, u32 room, const uint64_t *words, unsigned count)
 {
     unsigned char *to = lend(at, room);
     unsigned i;
@@ -158,316 +138,6 @@ u32 IMPORT(error_text)(u32 to, u32 room)
     return give_bytes(to, room, text, strlen(text) < room ? strlen(text) : room);
 }
 
-/* Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0), so that
- * nothing we open lands there. */
-static int occupy_standard_descriptors(void)
-{
-    int fd;
-    while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) <= 2)
-        if (fd < 0)
-            return -1;
-    return close(fd);
-}
-
-/* ---- The log */
-
-static int look(int fd, short events)
-{
-    struct pollfd polled = { fd, events, 0 };
-    struct timespec no_time = { 0, 0 };
-    return ppoll(&polled, 1, &no_time, NULL) < 0 ? 0 : polled.revents;
-}
-
-/* A terminal or pipe opened anew, so that it never blocks us, and goes on blocking those who
- * share it: a serial console takes a line in its own time, or with flow control never. Opened
- * at the start, while root may still do it. */
-static int log_fd = 2;
-
-static void open_log(void)
-{
-    struct stat stat;
-    int fd;
-    if (fstat(2, &stat) < 0 || !(S_ISCHR(stat.st_mode) || S_ISFIFO(stat.st_mode)))
-        return;
-    fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd >= 0)
-        log_fd = fd;
-}
-
-u32 IMPORT(log)(u32 from, u32 len)
-{
-    /* A terminal may have taken a part of the line before. */
-    static int torn;
-    const char *line = lend(from, len);
-    /* A socket (a service manager's): poll would not tell whether all of it fits. */
-    ssize_t written = send(log_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (written < 0 && errno == ENOTSOCK) {
-        /* Where it is still everyone's: a pipe is writable when PIPE_BUF bytes fit. */
-        if (look(log_fd, POLLOUT) & POLLOUT && (!torn || write(log_fd, "\n", 1) == 1)) {
-            written = write(log_fd, line, len);
-            torn = written > 0 && (u32)written < len;
-        }
-    }
-    give_back(from, len);
-    return written == (ssize_t)len;
-}
-
-/* ---- This process */
-
-static int64_t clock_of(clockid_t clock)
-{
-    struct timespec time = { 0, 0 };
-    clock_gettime(clock, &time);
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-u64 IMPORT(now)(void)
-{
-    return (u64)clock_of(CLOCK_MONOTONIC);
-}
-
-/* urandom, clocks and pid: boards have little entropy when they boot. */
-u32 IMPORT(seed)(u32 to, u32 room)
-{
-    struct {
-        unsigned char urandom[16];
-        int64_t clocks[2];
-        uint32_t pid;
-    } seed;
-    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    memset(&seed, 0, sizeof seed);
-    if (fd >= 0) {
-        if (read(fd, seed.urandom, sizeof seed.urandom) < 0)
-            seed.urandom[0] = 0;
-        close(fd);
-    }
-    seed.clocks[0] = clock_of(CLOCK_REALTIME);
-    seed.clocks[1] = clock_of(CLOCK_MONOTONIC);
-    seed.pid = (uint32_t)getpid();
-    return give_bytes(to, room, &seed, sizeof seed);
-}
-
-u32 IMPORT(pid)(void)
-{
-    return (u32)getpid();
-}
-
-u32 IMPORT(descriptor_limit)(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return failed();
-    return limit.rlim_cur > WATCHED ? WATCHED : (u32)limit.rlim_cur;
-}
-
-u32 IMPORT(memory_limit)(void)
-{
-    return module_room();
-}
-
-u32 IMPORT(current_dir)(u32 to, u32 room)
-{
-    const char *path = getcwd(lend(to, room), room);
-    /* How much it takes is not told: the module asks again, with twice the room. */
-    u32 len = path ? (u32)strlen(path) : errno == ERANGE ? 2 * room : failed();
-    give_back(to, room);
-    return len;
-}
-
-/* A whole decimal number. */
-static int number(const char *text, unsigned long *value)
-{
-    char *end;
-    if (*text < '0' || *text > '9')
-        return 0;
-    *value = strtoul(text, &end, 10);
-    return *end == 0;
-}
-
-/* The files are read without getpwnam and getgrnam, which a static glibc cannot serve. A
- * number need not stand in /etc/passwd; its group is then the same number. */
-u64 IMPORT(user)(u32 at, u32 len)
-{
-    const char *name = borrow_path(at, len);
-    unsigned long uid = 0;
-    int numeric = number(name, &uid);
-    FILE *file = fopen("/etc/passwd", "re");
-    struct passwd *entry = NULL;
-    uint64_t found = numeric ? (uint64_t)uid << 32 | uid : UINT64_MAX;
-    while (file && (entry = fgetpwent(file)))
-        if (numeric ? entry->pw_uid == uid : strcmp(entry->pw_name, name) == 0)
-            break;
-    if (entry)
-        found = (uint64_t)entry->pw_uid << 32 | entry->pw_gid;
-    if (file)
-        fclose(file);
-    give_back(at, len);
-    return found;
-}
-
-u64 IMPORT(group)(u32 at, u32 len)
-{
-    const char *name = borrow_path(at, len);
-    unsigned long gid;
-    uint64_t found = UINT64_MAX;
-    if (number(name, &gid)) {
-        found = gid;
-    } else {
-        FILE *file = fopen("/etc/group", "re");
-        struct group *entry = NULL;
-        while (file && (entry = fgetgrent(file)) && strcmp(entry->gr_name, name) != 0)
-            ;
-        if (entry)
-            found = entry->gr_gid;
-        if (file)
-            fclose(file);
-    }
-    give_back(at, len);
-    return found;
-}
-
-u64 IMPORT(identity)(void)
-{
-    return (uint64_t)geteuid() << 32 | getegid();
-}
-
-u32 IMPORT(become_user)(u32 uid, u32 gid)
-{
-    gid_t group = gid;
-    if ((geteuid() == 0 && setgroups(1, &group) < 0) || setgid(gid) < 0 || setuid(uid) < 0)
-        return failed();
-    /* A setuid that reports success and leaves a way back has been seen. */
-    if (getuid() != uid || geteuid() != uid || getgid() != gid || getegid() != gid ||
-        (uid != 0 && setuid(0) == 0))
-        return failed_with(EPERM);
-#ifdef PR_SET_NO_NEW_PRIVS
-    /* For good means its programs too: none of them gets more by sudo or a set-id bit. Linux
-     * before 3.5 does not know it. */
-    if (uid != 0)
-        prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L);
-#endif
-    return 0;
-}
-
-/* ---- Waiting */
-
-static const int caught[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
-#define CAUGHT (sizeof caught / sizeof *caught)
-
-/* Of the signals that came: 1 child, 2 stop, 4 status. */
-static volatile sig_atomic_t child, stop, status;
-
-static void note(int signal)
-{
-    switch (signal) {
-    case SIGCHLD:
-        child = 1;
-        break;
-    case SIGUSR1:
-        status = 4;
-        break;
-    default:
-        stop = 2;
-    }
-}
-
-/* The mask during a wait, once signals are caught. */
-static sigset_t mask;
-static int catching;
-
-u32 IMPORT(catch_signals)(void)
-{
-    struct sigaction action, before;
-    unsigned i;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = note;
-    for (i = 0; i < CAUGHT; i++)
-        sigaddset(&action.sa_mask, caught[i]);
-    if (sigprocmask(SIG_BLOCK, &action.sa_mask, &mask) < 0)
-        return failed();
-    for (i = 0; i < CAUGHT; i++) {
-        if (sigaction(caught[i], &action, &before) < 0)
-            return failed();
-        /* nohup's wish. */
-        if (caught[i] == SIGHUP && before.sa_handler == SIG_IGN)
-            sigaction(SIGHUP, &before, NULL);
-        /* A parent may have left it blocked. */
-        sigdelset(&mask, caught[i]);
-    }
-    catching = 1;
-    return 0;
-}
-
-static struct pollfd polled[WATCHED];
-static unsigned watched;
-
-void IMPORT(watch)(u32 fd, u32 interest)
-{
-    if (watched == WATCHED)
-        broken("more descriptors than there may be");
-    polled[watched].fd = (int)fd;
-    polled[watched].events = (interest & 1 ? POLLIN : 0) | (interest & 2 ? POLLOUT : 0);
-    polled[watched++].revents = 0;
-}
-
-/* A ready descriptor wins over a pending signal: where one is always ready (a writer who never
- * rests), no signal would ever come. */
-static void let_signals_in(void)
-{
-    sigset_t pending, before;
-    unsigned i;
-    if (!catching || sigpending(&pending) < 0)
-        return;
-    for (i = 0; i < CAUGHT; i++)
-        if (sigismember(&pending, caught[i]) == 1) {
-            sigprocmask(SIG_SETMASK, &mask, &before);
-            sigprocmask(SIG_SETMASK, &before, NULL);
-            return;
-        }
-}
-
-/* ppoll and not poll: uClibc's poll on CPUs without that system call never reports a hang-up. */
-u32 IMPORT(wait)(u64 deadline, u32 to, u32 room)
-{
-    u64 now = (u64)clock_of(CLOCK_MONOTONIC);
-    u64 left = deadline > now ? deadline - now : 0;
-    /* Unsigned, as in the module: a CPU without a division has code for each kind. */
-    u64 seconds = left / 1000000000;
-    struct timespec time = { seconds < 1 << 30 ? (time_t)seconds : 1 << 30,
-                             (long)(left % 1000000000) };
-    unsigned char *ready = lend(to, room);
-    unsigned i, count = watched;
-    int result, came;
-    if (room != count)
-        broken("a table of another size");
-    watched = 0;
-    result = ppoll(polled, count, (int64_t)deadline < 0 ? NULL : &time, catching ? &mask : NULL);
-    if (result < 0 && errno != EINTR) {
-        struct timespec pause = { 0, 50000000 };
-        if (errno != ENOMEM && errno != EAGAIN) {
-            give_back(to, room);
-            return failed();
-        }
-        /* No memory for the moment, as happens without an MMU: a turn without events. */
-        ppoll(NULL, 0, &pause, NULL);
-    }
-    if (result < 0 ? errno != EINTR : 1)
-        let_signals_in();
-    for (i = 0; i < count; i++) {
-        short trouble = polled[i].revents & (POLLERR | POLLHUP | POLLNVAL);
-        /* revents hold nothing after an error. */
-        if (result >= 0)
-            ready[i] = (polled[i].revents & POLLIN || trouble ? 1 : 0) |
-                       (polled[i].revents & POLLOUT || trouble ? 2 : 0);
-    }
-    give_back(to, room);
-    came = child | stop | status;
-    child = stop = status = 0;
-    return (u32)came;
-}
-
-/* ---- Bytes */
-
 u32 IMPORT(read)(u32 fd, u32 to, u32 room)
 {
     u32 count = outcome(read((int)fd, lend(to, room), room));
@@ -488,14 +158,21 @@ u32 IMPORT(pending)(u32 fd)
     return ioctl((int)fd, FIONREAD, &count) < 0 ? failed() : (u32)count;
 }
 
+void IMPORT(close)(u32 fd)
+{
+    close((int)fd);
+}
+
+/* ---- Files */
+
+int close_on_exec(int fd)
+{
+    return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 u32 IMPORT(inherited)(u32 number)
 {
     return outcome(fcntl((int)number, F_DUPFD_CLOEXEC, 3));
-}
-
-static int close_on_exec(int fd)
-{
-    return fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 u32 IMPORT(take_inherited)(u32 number)
@@ -509,27 +186,160 @@ u32 IMPORT(take_inherited)(u32 number)
     return close_on_exec(fd) < 0 ? failed() : number;
 }
 
-void IMPORT(close)(u32 fd)
+static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
 {
-    close((int)fd);
+    uint64_t words[6];
+    if (result < 0)
+        return failed();
+    words[0] = S_ISREG(stat->st_mode)    ? 1
+               : S_ISDIR(stat->st_mode)  ? 2
+               : S_ISFIFO(stat->st_mode) ? 3
+               : S_ISSOCK(stat->st_mode) ? 4
+               : S_ISLNK(stat->st_mode)  ? 5
+                                         : 6;
+    words[1] = (uint64_t)stat->st_size;
+    words[2] = stat->st_nlink;
+    words[3] = stat->st_dev;
+    words[4] = stat->st_ino;
+    words[5] = stat->st_uid == 0 && (!(stat->st_mode & 022) || stat->st_mode & S_ISVTX);
+    give_words(to, room, words, 6);
+    return 0;
 }
 
-/* ---- Sockets */
-
-/* Two calls more than SOCK_CLOEXEC and accept4, which old kernels do not have. */
-static int fit_for_the_loop(int fd)
+u32 IMPORT(stat)(u32 at, u32 len, u32 to, u32 room)
 {
-    if (close_on_exec(fd) == 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0)
-        return fd;
-    close(fd);
-    return -1;
+    struct stat about;
+    int result = stat(borrow_path(at, len), &about);
+    give_back(at, len);
+    return give_stat(result, &about, to, room);
 }
 
-static int new_socket(int family, int type)
+u32 IMPORT(lstat)(u32 at, u32 len, u32 to, u32 room)
 {
-    int fd = socket(family, type, 0);
-    return fd < 0 ? fd : fit_for_the_loop(fd);
+    struct stat about;
+    int result = lstat(borrow_path(at, len), &about);
+    give_back(at, len);
+    return give_stat(result, &about, to, room);
 }
+
+u32 IMPORT(fstat)(u32 fd, u32 to, u32 room)
+{
+    struct stat about;
+    return give_stat(fstat((int)fd, &about), &about, to, room);
+}
+
+u32 IMPORT(executable)(u32 at, u32 len)
+{
+    u32 yes = access(borrow_path(at, len), X_OK) == 0;
+    give_back(at, len);
+    return yes;
+}
+
+/* NAMES of src/limits.rs. */
+#define NAMES 256
+
+/* The names, each with its NUL. */
+u32 IMPORT(list)(u32 at, u32 len, u32 to, u32 room)
+{
+    DIR *folder = opendir(borrow_path(at, len));
+    struct dirent *entry;
+    u32 needed = 0;
+    int count = 0;
+    char *names;
+    give_back(at, len);
+    if (!folder)
+        return failed();
+    names = lend(to, room);
+    while (count < NAMES && (entry = readdir(folder))) {
+        size_t size = strlen(entry->d_name) + 1;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (needed + size <= room)
+            memcpy(names + needed, entry->d_name, size);
+        needed += (u32)size;
+        count++;
+    }
+    give_back(to, room);
+    closedir(folder);
+    return needed;
+}
+
+u32 IMPORT(make_dir)(u32 at, u32 len)
+{
+    u32 result = outcome(mkdir(borrow_path(at, len), 0700));
+    give_back(at, len);
+    return result;
+}
+
+u32 IMPORT(make_fifo)(u32 at, u32 len)
+{
+    u32 result = outcome(mkfifo(borrow_path(at, len), 0600));
+    give_back(at, len);
+    return result;
+}
+
+u32 IMPORT(set_access)(u32 fd, u32 change_owner, u32 uid, u32 gid, u32 mode)
+{
+    if (change_owner && fchown((int)fd, uid, gid) < 0)
+        return failed();
+    /* After the owner: chown clears the set-id bits. */
+    return outcome(fchmod((int)fd, mode));
+}
+
+u32 IMPORT(give)(u32 at, u32 len, u32 uid, u32 gid)
+{
+    u32 result = outcome(lchown(borrow_path(at, len), uid, gid));
+    give_back(at, len);
+    return result;
+}
+
+u32 IMPORT(unlink)(u32 at, u32 len)
+{
+    u32 result = outcome(unlink(borrow_path(at, len)));
+    give_back(at, len);
+    return result;
+}
+
+u32 IMPORT(rename)(u32 from, u32 from_len, u32 to, u32 to_len)
+{
+    u32 result = outcome(rename(borrow_path(from, from_len), borrow_path(to, to_len)));
+    give_back(from, from_len);
+    give_back(to, to_len);
+    return result;
+}
+
+u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
+{
+    /* In the order of src/sys/wasm. */
+    static const int flags[] = {
+        O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
+        O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+        O_RDWR | O_NOFOLLOW | O_NONBLOCK,
+        O_WRONLY | O_NONBLOCK,
+        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+    };
+    enum { FIFO_WRITER = 3 };
+    int fd;
+    if (how >= sizeof flags / sizeof *flags)
+        broken("an unknown way to open");
+    fd = open(borrow_path(at, len), flags[how] | O_CLOEXEC, (mode_t)mode);
+    give_back(at, len);
+    if (fd < 0)
+        return errno == ENXIO && how == FIFO_WRITER ? failed_with(ENOTCONN) : failed();
+    /* It did not wait for a reader; from now on it waits for room. */
+    if (how == FIFO_WRITER && fcntl(fd, F_SETFL, 0) < 0)
+        return give_up(fd);
+    return (u32)fd;
+}
+
+u32 IMPORT(lock)(u32 fd)
+{
+    if (flock((int)fd, LOCK_EX | LOCK_NB) == 0)
+        return 1;
+    return errno == EWOULDBLOCK ? 0 : failed();
+}
+
+/* ---- Pipes */
 
 /* POSIX's PIPE_BUF is Linux's page. */
 enum { WHOLE = 4096 };
@@ -549,9 +359,7 @@ static ssize_t look_and_write(int fd, const char *bytes, size_t len)
 }
 
 #ifdef SPLICE_F_NONBLOCK
-/* Our own pipe, empty between calls: by way of it bytes can come from a pipe, or go to one, that
- * others have open too, and can make blocking at any moment. splice(2) can be told at each call
- * not to wait. */
+/* Our own pipe, empty between calls. */
 static const int *transit(void)
 {
     static int ends[2] = { -1, -1 };
@@ -577,6 +385,8 @@ static ssize_t write_pipe(int fd, const char *bytes, size_t len)
     const int *own = transit();
     ssize_t waiting, count;
     int error;
+    if (len > WHOLE)
+        len = WHOLE;
     if (!own)
         return look_and_write(fd, bytes, len);
     /* An empty pipe has room for that much. */
@@ -598,9 +408,33 @@ static ssize_t write_pipe(int fd, const char *bytes, size_t len)
     return count;
 }
 #else
-#define read_pipe look_and_read
-#define write_pipe look_and_write
+static ssize_t read_pipe(int fd, char *bytes, size_t len)
+{
+    return look_and_read(fd, bytes, len);
+}
+
+static ssize_t write_pipe(int fd, const char *bytes, size_t len)
+{
+    return look_and_write(fd, bytes, len < WHOLE ? len : WHOLE);
+}
 #endif
+
+/* ---- Sockets */
+
+/* Two calls more than SOCK_CLOEXEC and accept4, which old kernels do not have. */
+static int fit_for_the_loop(int fd)
+{
+    if (close_on_exec(fd) == 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int new_socket(int family, int type)
+{
+    int fd = socket(family, type, 0);
+    return fd < 0 ? fd : fit_for_the_loop(fd);
+}
 
 u32 IMPORT(recv)(u32 fd, u32 to, u32 room)
 {
@@ -617,17 +451,9 @@ u32 IMPORT(send)(u32 fd, u32 from, u32 len)
     const char *bytes = lend(from, len);
     ssize_t count = send((int)fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count < 0 && errno == ENOTSOCK)
-        count = write_pipe((int)fd, bytes, len < WHOLE ? len : WHOLE);
+        count = write_pipe((int)fd, bytes, len);
     give_back(from, len);
     return outcome(count);
-}
-
-/* Closes what has failed, and keeps errno. */
-static u32 give_up(int fd)
-{
-    int error = errno;
-    close(fd);
-    return failed_with(error);
 }
 
 union name {
@@ -933,161 +759,6 @@ u32 IMPORT(send_handoff)(u32 at, u32 at_len, u32 from, u32 len, u32 fds, u32 fds
     return result;
 }
 
-/* ---- Files */
-
-static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
-{
-    uint64_t words[6];
-    if (result < 0)
-        return failed();
-    words[0] = S_ISREG(stat->st_mode)    ? 1
-               : S_ISDIR(stat->st_mode)  ? 2
-               : S_ISFIFO(stat->st_mode) ? 3
-               : S_ISSOCK(stat->st_mode) ? 4
-               : S_ISLNK(stat->st_mode)  ? 5
-                                         : 6;
-    words[1] = (uint64_t)stat->st_size;
-    words[2] = stat->st_nlink;
-    words[3] = stat->st_dev;
-    words[4] = stat->st_ino;
-    words[5] = stat->st_uid == 0 && (!(stat->st_mode & 022) || stat->st_mode & S_ISVTX);
-    give_words(to, room, words, 6);
-    return 0;
-}
-
-u32 IMPORT(stat)(u32 at, u32 len, u32 to, u32 room)
-{
-    struct stat about;
-    int result = stat(borrow_path(at, len), &about);
-    give_back(at, len);
-    return give_stat(result, &about, to, room);
-}
-
-u32 IMPORT(lstat)(u32 at, u32 len, u32 to, u32 room)
-{
-    struct stat about;
-    int result = lstat(borrow_path(at, len), &about);
-    give_back(at, len);
-    return give_stat(result, &about, to, room);
-}
-
-u32 IMPORT(fstat)(u32 fd, u32 to, u32 room)
-{
-    struct stat about;
-    return give_stat(fstat((int)fd, &about), &about, to, room);
-}
-
-u32 IMPORT(executable)(u32 at, u32 len)
-{
-    u32 yes = access(borrow_path(at, len), X_OK) == 0;
-    give_back(at, len);
-    return yes;
-}
-
-/* NAMES of src/limits.rs. */
-#define NAMES 256
-
-/* The names, each with its NUL. */
-u32 IMPORT(list)(u32 at, u32 len, u32 to, u32 room)
-{
-    DIR *folder = opendir(borrow_path(at, len));
-    struct dirent *entry;
-    u32 needed = 0;
-    int count = 0;
-    char *names;
-    give_back(at, len);
-    if (!folder)
-        return failed();
-    names = lend(to, room);
-    while (count < NAMES && (entry = readdir(folder))) {
-        size_t size = strlen(entry->d_name) + 1;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (needed + size <= room)
-            memcpy(names + needed, entry->d_name, size);
-        needed += (u32)size;
-        count++;
-    }
-    give_back(to, room);
-    closedir(folder);
-    return needed;
-}
-
-u32 IMPORT(make_dir)(u32 at, u32 len)
-{
-    u32 result = outcome(mkdir(borrow_path(at, len), 0700));
-    give_back(at, len);
-    return result;
-}
-
-u32 IMPORT(make_fifo)(u32 at, u32 len)
-{
-    u32 result = outcome(mkfifo(borrow_path(at, len), 0600));
-    give_back(at, len);
-    return result;
-}
-
-u32 IMPORT(set_access)(u32 fd, u32 change_owner, u32 uid, u32 gid, u32 mode)
-{
-    if (change_owner && fchown((int)fd, uid, gid) < 0)
-        return failed();
-    /* After the owner: chown clears the set-id bits. */
-    return outcome(fchmod((int)fd, mode));
-}
-
-u32 IMPORT(give)(u32 at, u32 len, u32 uid, u32 gid)
-{
-    u32 result = outcome(lchown(borrow_path(at, len), uid, gid));
-    give_back(at, len);
-    return result;
-}
-
-u32 IMPORT(unlink)(u32 at, u32 len)
-{
-    u32 result = outcome(unlink(borrow_path(at, len)));
-    give_back(at, len);
-    return result;
-}
-
-u32 IMPORT(rename)(u32 from, u32 from_len, u32 to, u32 to_len)
-{
-    u32 result = outcome(rename(borrow_path(from, from_len), borrow_path(to, to_len)));
-    give_back(from, from_len);
-    give_back(to, to_len);
-    return result;
-}
-
-u32 IMPORT(open)(u32 at, u32 len, u32 how, u32 mode)
-{
-    /* In the order of src/sys/wasm. */
-    static const int flags[] = {
-        O_RDONLY | O_NOFOLLOW | O_NONBLOCK,
-        O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-        O_RDWR | O_NOFOLLOW | O_NONBLOCK,
-        O_WRONLY | O_NONBLOCK,
-        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-    };
-    enum { FIFO_WRITER = 3 };
-    int fd;
-    if (how >= sizeof flags / sizeof *flags)
-        broken("an unknown way to open");
-    fd = open(borrow_path(at, len), flags[how] | O_CLOEXEC, (mode_t)mode);
-    give_back(at, len);
-    if (fd < 0)
-        return errno == ENXIO && how == FIFO_WRITER ? failed_with(ENOTCONN) : failed();
-    /* It did not wait for a reader; from now on it waits for room. */
-    if (how == FIFO_WRITER && fcntl(fd, F_SETFL, 0) < 0)
-        return give_up(fd);
-    return (u32)fd;
-}
-
-u32 IMPORT(lock)(u32 fd)
-{
-    if (flock((int)fd, LOCK_EX | LOCK_NB) == 0)
-        return 1;
-    return errno == EWOULDBLOCK ? 0 : failed();
-}
-
 /* ---- Children */
 
 /* Descriptors that a careless parent left open to us are not for our programs: one that
@@ -1290,6 +961,19 @@ u32 IMPORT(reap)(u32 pid)
             /* Someone made SIGCHLD ignored: the status is lost, the child is not. */
             return 255;
     return WIFSIGNALED(status) ? 256 + (u32)WTERMSIG(status) : (u32)WEXITSTATUS(status);
+}
+
+/* ---- The start */
+
+/* Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0), so that
+ * nothing we open lands there. */
+static int occupy_standard_descriptors(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) <= 2)
+        if (fd < 0)
+            return -1;
+    return close(fd);
 }
 
 int main(int argc, char **argv)
