@@ -44,6 +44,10 @@ u32 give_bytes(u32 at, u32 room, const void *bytes, size_t len);
 /* Writes numbers of 64 bits in little-endian order. */
 void give_words(u32 at, u32 room, const uint64_t *words, unsigned count);
 
+/* ---- file.c */
+
+int close_on_exec(int fd);
+
 /* ---- log.c */
 
 void open_log(void);
@@ -52,6 +56,12 @@ void open_log(void);
 
 /* Nanoseconds. */
 int64_t clock_of(clockid_t clock);
+
+/* ---- transit.c */
+
+/* read(2) and write(2) that never wait. */
+ssize_t read_pipe(int fd, char *bytes, size_t len);
+ssize_t write_pipe(int fd, const char *bytes, size_t len);
 
 /* ---- wait.c */
 
