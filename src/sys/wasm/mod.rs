@@ -1,5 +1,5 @@
 //! [`Sys`] for CPUs that have a C compiler and no Rust: the same calls as imports of a
-//! wasm32-unknown-unknown module, which wasm2c turns into C, and `cross/host` serves.
+//! wasm32-unknown-unknown module, which wasm2c turns into C, and `cross/host/` serves.
 //!
 //! What passes the border are numbers, and byte strings as address and length. A path ends
 //! with a NUL that counts. A result below zero is an error of [`ERRORS`], as the numbers of
@@ -151,7 +151,7 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
     Err(getrandom::Error::UNSUPPORTED)
 }
 
-/// The operating system behind `cross/host`.
+/// The operating system behind `cross/host/`.
 #[derive(Default)]
 pub struct Wasm {
     /// Of the descriptors that are watched, in the host's order.
