@@ -3,6 +3,7 @@
 use super::Server;
 use super::arrive::Arrival;
 use super::posts::{Post, Purpose};
+use super::refusals::{gone, no_memory, stopping};
 use crate::client::{Client, Request};
 use crate::event::request_variables;
 use crate::handshake;
@@ -16,20 +17,6 @@ use crate::target::Id;
 use crate::way::{self, Way};
 use crate::wire::{Farewell, Wire};
 use log::{info, warn};
-
-/// The answer to whoever comes, or has not been let in yet, while the daemon shuts down.
-pub fn stopping() -> Refusal {
-    Refusal::busy("stopping", "503: the daemon is shutting down")
-}
-
-/// The answer to whoever names a connection that is not there, or is not theirs.
-pub fn gone() -> Refusal {
-    Refusal::new(410, "gone", "410: no such connection (any more)")
-}
-
-pub fn no_memory() -> Refusal {
-    Refusal::busy("memory", "503: --memory is used up")
-}
 
 /// A connection that is told why it gets nothing.
 type Refused<F> = (Wire<F>, Refusal);

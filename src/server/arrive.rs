@@ -2,7 +2,7 @@
 //! head is whole.
 
 use super::Server;
-use super::admit::no_memory;
+use super::refusals::no_memory;
 use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};

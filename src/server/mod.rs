@@ -7,6 +7,7 @@ mod deliver;
 mod events;
 mod launch;
 mod posts;
+mod refusals;
 mod start;
 mod status;
 mod upkeep;
@@ -372,7 +373,7 @@ impl<S: Sys> Server<S> {
                 true
             }
             Some((_, Late::Post(i))) => {
-                self.refuse_post(i, &admit::no_memory());
+                self.refuse_post(i, &refusals::no_memory());
                 true
             }
             None => false,
@@ -421,7 +422,7 @@ impl<S: Sys> Server<S> {
         }
         self.handoff = None;
         self.listeners.clear();
-        let refusal = admit::stopping();
+        let refusal = refusals::stopping();
         for i in 0..self.newcomers.len() {
             self.refuse_newcomer(i, &refusal);
         }

@@ -1,7 +1,7 @@
 //! Messages that come up by POST, while their bodies are read.
 
 use super::Server;
-use super::admit::gone;
+use super::refusals::gone;
 use crate::client::{Client, Posted, Request};
 use crate::http::{Fields, Refusal};
 use crate::limits::HEAD_TIMEOUT;
