@@ -4,7 +4,7 @@
  * One function serves one import; src/sys/mod.rs says what each has to do, and the room of
  * src/sys/unix that has the name of the file does the same in Rust (host.c: its mod.rs). Numbers
  * come as they are, byte strings as address and length in the module's memory, paths with a NUL
- * that counts. What is returned is at least 0, or minus one of the errors of host.c: errno's
+ * that counts. What is returned is at least 0, or minus one of the errors of outcome.c: errno's
  * numbers differ from CPU to CPU.
  *
  * C99, and what Linux has had for long; no MMU is needed. */
@@ -22,7 +22,15 @@
 /* What wasm2c calls an import. */
 #define IMPORT(name) Z_hostZ_##name
 
-/* ---- host.c */
+/* ---- file.c */
+
+int close_on_exec(int fd);
+
+/* ---- log.c */
+
+void open_log(void);
+
+/* ---- outcome.c */
 
 /* errno, or another error in its place, as the module is told. */
 u32 failed(void);
@@ -43,14 +51,6 @@ u32 give_bytes(u32 at, u32 room, const void *bytes, size_t len);
 
 /* Writes numbers of 64 bits in little-endian order. */
 void give_words(u32 at, u32 room, const uint64_t *words, unsigned count);
-
-/* ---- file.c */
-
-int close_on_exec(int fd);
-
-/* ---- log.c */
-
-void open_log(void);
 
 /* ---- process.c */
 

@@ -6,7 +6,6 @@ unsafe extern "C" {
     // ---- host.c
     pub safe fn argument(index: u32, to: *mut u8, room: usize) -> i32;
     pub safe fn variable(index: u32, to: *mut u8, room: usize) -> i32;
-    pub safe fn error_text(to: *mut u8, room: usize) -> i32;
     pub safe fn read(fd: i32, to: *mut u8, room: usize) -> i32;
     pub safe fn write(fd: i32, from: *const u8, len: usize) -> i32;
     pub safe fn pending(fd: i32) -> i32;
@@ -45,6 +44,9 @@ unsafe extern "C" {
 
     // ---- log.c
     pub safe fn log(line: *const u8, len: usize) -> i32;
+
+    // ---- outcome.c
+    pub safe fn error_text(to: *mut u8, room: usize) -> i32;
 
     // ---- process.c
     pub safe fn now() -> i64;
