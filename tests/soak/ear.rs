@@ -44,6 +44,8 @@ pub struct Polls {
     /// When the last one was asked.
     since: Instant,
     heard: VecDeque<Heard>,
+    /// Its connection broke, and no poll has been answered since.
+    pub broken: bool,
 }
 
 /// A WebSocket.
@@ -105,6 +107,7 @@ impl Ear {
                     asked: None,
                     since: Instant::now(),
                     heard: VecDeque::new(),
+                    broken: false,
                 };
                 mark.clone_into(&mut polls.page.since);
                 // What its first answer says is all that it knows of itself.
@@ -225,6 +228,7 @@ impl Polls {
     }
 
     fn take(&mut self, (answer, body): (Answer, Vec<u8>)) {
+        self.broken = false;
         self.page.note(&answer);
         if answer.field("ws-gap").is_some() {
             self.heard.push_back(Heard::Gap);
@@ -251,6 +255,7 @@ impl Polls {
     /// Its connection breaks. What is missing of an answer comes again.
     pub fn lose(&mut self) {
         self.asked = None;
+        self.broken = true;
     }
 
     /// Whether it is so long since it has asked that the daemon may soon give it up.

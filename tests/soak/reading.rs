@@ -182,6 +182,11 @@ fn tell<'a>(actor: &mut Actor<'a>, reader: &mut Reader<'a>) {
 /// Somebody tells it alone something.
 fn be_told<'a>(actor: &mut Actor<'a>, reader: &mut Reader<'a>) {
     actor.doing = "messages to one reader";
+    // The poll of a connection that broke may take a message along, until the daemon hears of it;
+    // what is meant for one browser has no mark, by which it would come again.
+    if matches!(&reader.ear, Ear::Polls(polls) if polls.broken) {
+        return;
+    }
     let Some(id) = reader.ear.id().map(str::to_owned) else {
         return;
     };

@@ -30,6 +30,7 @@ mod reader;
 mod reading;
 mod report;
 mod rooms;
+mod rush;
 mod tally;
 mod trouble;
 mod visit;
@@ -127,6 +128,7 @@ impl Run {
             let (answer, _) = pipe.post("/act", "text/plain", b"echo;exit 0;");
             assert_eq!(answer.status, 200, "{answer:?}");
         }
+        rush::rush(&load);
         let empty = until_empty(place);
         let begin = place.look();
         println!("{name}: seed {seed}; warms up until everything has happened once");
