@@ -74,12 +74,13 @@ macro_rules! entry {
 
 impl Unix {
     /// Occupies descriptors 0 to 2 where a parent left one closed (uClinux boa closes 0),
-    /// so that nothing we open lands there, opens the log, and ignores signals that
-    /// errors tell as well.
+    /// so that nothing we open lands there, opens the log, ignores signals that errors
+    /// tell as well, and makes the allocator give back what is large.
     pub fn new() -> io::Result<Unix> {
         occupy_standard_descriptors()?;
         log::open();
         wait::ignore_errors();
+        process::keep_large_blocks_apart();
         Ok(Unix {
             waiter: wait::Waiter::default(),
             launcher: child::Launcher::new()?,

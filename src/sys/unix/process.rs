@@ -33,6 +33,17 @@ pub fn seed() -> [u8; 20] {
     hash.digest().bytes()
 }
 
+/// Large blocks lie in pages of their own, which go back to the system when they are freed: in the
+/// heap each would leave a hole, which the next small one keeps. glibc begins at 128 KB, and with
+/// each freed block higher; a message and its copies are less. musl keeps blocks of each size apart.
+pub fn keep_large_blocks_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a number.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * 1024);
+    }
+}
+
 /// glibc by itself gives back only what is free at the very end of its heap, above a threshold that
 /// rises to twice the largest block ever freed. musl gives back by pages, at once.
 pub fn give_memory_back() {
