@@ -35,7 +35,8 @@ pub fn seed() -> [u8; 20] {
 
 /// Large blocks lie in pages of their own, which go back to the system when they are freed: in the
 /// heap each would leave a hole, which the next small one keeps. glibc begins at 128 KB, and with
-/// each freed block higher; a message and its copies are less. musl keeps blocks of each size apart.
+/// each freed block higher; a message and its copies are less. musl keeps blocks of each size
+/// apart.
 pub fn keep_large_blocks_apart() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a number.
