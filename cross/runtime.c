@@ -3,7 +3,7 @@
  *
  * The daemon's memory is taken once, at the start, up to its ceiling, and never moves: without
  * an MMU a large piece is hard to find later. That of a program that ends at once is small at
- * first, and moves where it must grow (MEMORY_GROWS). Every access of the module is checked
+ * first, and moves where it must grow (GROWS). Every access of the module is checked
  * against its end, so that it can't touch anything else. */
 
 #include <stdlib.h>
@@ -19,6 +19,11 @@
 /* The ceiling of the module's memory, in KB; the Makefile's MEMORY. */
 #ifndef MEMORY_KB
 #define MEMORY_KB 4096
+#endif
+
+/* Whether this is such a program. */
+#ifndef GROWS
+#define GROWS 0
 #endif
 
 static wasm_rt_memory_t *const memory = &self.w2c_memory;
@@ -76,18 +81,14 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
         most = ceiling;
     if (initial > most)
         broken("MEMORY is less than the module begins with");
-#ifdef MEMORY_GROWS
     /* Whatever it does, it allocates. */
-    memory->data = take(initial < most ? initial + 1 : most);
-#else
-    memory->data = take(most);
-#endif
+    if (GROWS && initial < most)
+        memory->data = take(initial + 1);
+    else
+        memory->data = take(most);
     if (!memory->data)
-#ifdef MEMORY_GROWS
-        die("cannot start: ", "no memory");
-#else
-        die("cannot start: ", "no memory for MEMORY, a number that make was given");
-#endif
+        die("cannot start: ", GROWS ? "no memory"
+                                    : "no memory for MEMORY, a number that make was given");
 #if WABT_BIG_ENDIAN
     /* Address 0 is the last byte, and it grows downwards. */
     memory->data += (taken - initial) * PAGE;
@@ -97,7 +98,6 @@ void wasm_rt_allocate_memory(wasm_rt_memory_t *memory, uint32_t initial, uint32_
     memory->size = initial * PAGE;
 }
 
-#ifdef MEMORY_GROWS
 /* Moves the memory to where there are so many pages. */
 static bool move(uint32_t pages)
 {
@@ -114,17 +114,14 @@ static bool move(uint32_t pages)
     munmap(old - spare, had * PAGE);
     return true;
 }
-#endif
 
 uint32_t wasm_rt_grow_memory(wasm_rt_memory_t *memory, uint32_t pages)
 {
     uint32_t before = memory->pages;
     if (pages > memory->max_pages - before)
         return UINT32_MAX;
-#ifdef MEMORY_GROWS
-    if (before + pages > taken && !move(before + pages))
+    if (GROWS && before + pages > taken && !move(before + pages))
         return UINT32_MAX;
-#endif
 #if WABT_BIG_ENDIAN
     memory->data -= pages * PAGE;
 #endif

@@ -33,6 +33,10 @@ pub fn seed() -> [u8; 20] {
     hash.digest().bytes()
 }
 
+/// From how many bytes on a block is large: four pages, of which the part that is lost is small.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 16 * 1024;
+
 /// Large blocks lie in pages of their own, which go back to the system when they are freed: in the
 /// heap each would leave a hole, which the next small one keeps. glibc begins at 128 KB, and with
 /// each freed block higher; a message and its copies are less. musl keeps blocks of each size
@@ -41,7 +45,7 @@ pub fn keep_large_blocks_apart() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a number.
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 16 * 1024);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
     }
 }
 
