@@ -110,7 +110,7 @@ usage: ws2cgi --handlers DIR [--run DIR] [options]
 
   --handlers DIR         the event programs
   --run DIR              FIFO, sockets, status [/var/run/ws2cgi]
-  --listen ADDR:PORT     take upgrades directly; also unix:PATH; may repeat
+  --listen ADDR:PORT     take requests directly; also unix:PATH; may repeat
   --trust-forwarded      believe X-Forwarded-For and -Proto on --listen
   --origin ORIGIN        pages that may connect beside our own; also any, null
   --max-connections N    [64]

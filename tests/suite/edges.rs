@@ -1,23 +1,14 @@
 //! The limits of a shell's `ulimit` at their edge, beside that of descriptors.
 
-use crate::harness::{Daemon, Start, Ws, as_root, read_answer, request, run_ok};
+use crate::harness::{Daemon, Start, Ws, as_root, as_user, read_answer, request, run_ok};
 use std::io::Write;
-use std::process::Command;
 
 /// A user that nobody else is, so that only the daemon's processes count.
 const USER: &str = "64321";
 
 fn processes(daemon: &Daemon, most: u32) {
-    let mut prlimit = Command::new("setpriv");
-    prlimit.args([
-        "--reuid",
-        USER,
-        "--regid",
-        USER,
-        "--clear-groups",
-        "prlimit",
-    ]);
-    prlimit.args(["--pid", &daemon.pid().to_string()]);
+    let mut prlimit = as_user(USER, USER);
+    prlimit.args(["prlimit", "--pid", &daemon.pid().to_string()]);
     run_ok(prlimit.arg(format!("--nproc={most}:")));
 }
 

@@ -53,6 +53,7 @@ mod resume;
 mod run_folder;
 mod send_push;
 mod shutdown;
+mod signals;
 mod slow;
 mod small;
 mod source;

@@ -1,11 +1,11 @@
 //! What the daemon, its programs and their neighbours on the board may do.
 
-use crate::harness::{Daemon, Start, as_root, read_answer, tcp_pair};
+use crate::harness::{Daemon, Start, as_root, as_user, read_answer, tcp_pair};
 use nix::unistd::User;
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The second of the four numbers in a line of /proc/self/status, as an event program sees it:
 /// the effective one.
@@ -77,8 +77,7 @@ fn with_everything_refused_it_serves() {
 fn by(daemon: &Daemon, uid: &str, gid: &str) -> (u16, String) {
     let nph = daemon.nph("nph-ws", &[("PATH_INFO", "/act")]);
     let (mut client, server) = tcp_pair();
-    let mut other = Command::new("setpriv");
-    other.args(["--reuid", uid, "--regid", gid, "--clear-groups"]);
+    let mut other = as_user(uid, gid);
     other.arg(nph.get_program()).args(nph.get_args());
     let variables = nph
         .get_envs()
@@ -100,7 +99,7 @@ fn only_root_the_user_and_the_group_can_hand_over_and_write() {
         return;
     }
     let start = Start::default().again_in(Start::folder_for_anyone());
-    let daemon = start.args("--user nobody --group daemon").ready();
+    let mut daemon = start.args("--user nobody --group daemon").ready();
     assert_eq!(by(&daemon, "root", "root").0, 101);
     assert_eq!(by(&daemon, "nobody", "nogroup").0, 101);
     assert_eq!(by(&daemon, "65533", "daemon").0, 101);
@@ -108,17 +107,8 @@ fn only_root_the_user_and_the_group_can_hand_over_and_write() {
     assert_eq!(status, 503);
     assert!(body.contains("Permission denied"), "{body}");
     let write = |uid: &str, gid: &str, what: &str| {
-        let mut other = Command::new("setpriv");
-        other.args([
-            "--reuid",
-            uid,
-            "--regid",
-            gid,
-            "--clear-groups",
-            "/bin/sh",
-            "-c",
-        ]);
-        let shell = other.arg(what).stderr(Stdio::null());
+        let mut other = as_user(uid, gid);
+        let shell = other.args(["/bin/sh", "-c", what]).stderr(Stdio::null());
         shell.current_dir("/").env("RUN", daemon.path("run"));
         shell.status().expect("run").success()
     };
@@ -137,4 +127,15 @@ fn only_root_the_user_and_the_group_can_hand_over_and_write() {
         assert!(!write("65533", "65533", what), "{what} by a stranger");
     }
     assert!(!write("65532", "daemon", "rm -f $RUN/spool/mine"));
+    // Who hands over what is none is told by the kernel.
+    let mut member = as_user("65533", "daemon");
+    member.args(["/usr/bin/python3", "-c", HAND_OVER]);
+    let sent = member.arg(daemon.path("run/handoff.sock")).status();
+    assert!(sent.expect("run").success());
+    daemon.expect("WARN hand-off record from uid 65533 refused: it does not end with NUL");
 }
+
+const HAND_OVER: &str = "\
+import socket, sys
+socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'nothing', sys.argv[1])
+";

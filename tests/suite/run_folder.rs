@@ -1,6 +1,8 @@
 //! The run folder: how it is made, who owns it, what an earlier daemon or a stranger left there.
 
-use crate::harness::{Daemon, Start, as_root, command, os_words, outcome, wait_for, ws2cgi};
+use crate::harness::{
+    Daemon, Start, as_root, as_user, command, os_words, outcome, wait_for, ws2cgi,
+};
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Group, User, chown, mkfifo};
 use std::fs::{File, OpenOptions, Permissions};
@@ -8,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use tempfile::TempDir;
 use ws2cgi::sys::only_roots;
 use ws2cgi::sys::unix::Unix;
@@ -144,8 +146,7 @@ fn who_may_only_enter_the_folder_cannot_keep_the_next_daemon_out() {
     let folder = start.again_in(Start::folder_for_anyone()).ready().kill();
     let run = folder.path().join("run");
     // Of the group: whatever it can open it locks, for as long as its stdin is open.
-    let mut member = Command::new("setpriv");
-    member.args(["--reuid", "65533", "--regid", "daemon", "--clear-groups"]);
+    let mut member = as_user("65533", "daemon");
     member.args(["/usr/bin/python3", "-c", LOCK_ALL]).arg(&run);
     let mut member = member
         .stdin(Stdio::piped())

@@ -45,6 +45,7 @@ pub use waiting::wait_for;
 pub use ways::{Poller, cgi_answer};
 pub use ws::{KEY, Ws};
 
+use std::process::Command;
 use std::time::Duration;
 
 /// Nothing that is waited for takes longer than this, in an emulator on a busy machine either;
@@ -61,4 +62,11 @@ pub fn as_root(test: &str) -> bool {
         eprintln!("{test}: left out, as this is not root");
     }
     root
+}
+
+/// A command that runs the words added to it as a user of one group.
+pub fn as_user(uid: &str, gid: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", uid, "--regid", gid, "--clear-groups"]);
+    command
 }
