@@ -8,6 +8,8 @@ pub struct Panel {
     pub unit: &'static str,
     /// By name; the name is left out where there is only one.
     pub lines: Vec<(String, Vec<Option<f64>>)>,
+    /// The minute at which the first of the thirds that are compared begins.
+    pub from: f64,
     /// Whether the axis begins at zero.
     pub zero: bool,
 }
@@ -72,7 +74,8 @@ fn draw(out: &mut String, panel: &Panel, top: f64, minutes: &[f64], x: &impl Fn(
     );
     // The first third and the last are compared.
     for third in [0.0, 2.0] {
-        let (from, to) = (x(end * third / 3.0), x(end * (third + 1.0) / 3.0));
+        let at = |third: f64| x(panel.from + (end - panel.from) * third / 3.0);
+        let (from, to) = (at(third), at(third + 1.0));
         let _ = writeln!(
             out,
             "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{:.1}\" height=\"{HEIGHT}\" \

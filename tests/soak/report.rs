@@ -77,14 +77,19 @@ fn mean(values: &[f64]) -> f64 {
 /// of trouble has come five times, at once with all else. Of a short run it is a sixth.
 const SETTLING: f64 = 10.0;
 
+/// The minute from which on the thirds are counted.
+fn settled(samples: &[Sample], what: &str) -> f64 {
+    let minutes = samples.last().map_or(0.0, |s| s.minutes);
+    match what.starts_with(MEMORY) {
+        true => SETTLING.min(minutes / 6.0),
+        false => 0.0,
+    }
+}
+
 /// What stands for each of the three thirds: of memory the mean of the calm looks once it has
 /// settled, of all else the median.
 fn thirds(samples: &[Sample], what: &str, value: &Quantity) -> [f64; 3] {
-    let minutes = samples.last().map_or(0.0, |s| s.minutes);
-    let settled = match what.starts_with(MEMORY) {
-        true => SETTLING.min(minutes / 6.0),
-        false => 0.0,
-    };
+    let settled = settled(samples, what);
     let samples = &samples[samples.partition_point(|s| s.minutes < settled)..];
     let n = samples.len();
     [0, 1, 2].map(|third| {
@@ -170,6 +175,7 @@ pub fn plot(folder: &Path, name: &str, title: &str, samples: &[Sample]) {
             _ => panels.push(Panel {
                 title: title.to_owned(),
                 unit: if unit.is_empty() { "number" } else { unit },
+                from: settled(samples, &what),
                 zero: !what.starts_with("memory"),
                 lines: vec![line],
             }),
