@@ -354,3 +354,36 @@ fn one_connections_posts_leave_room_for_others() {
     });
     assert_eq!(daemon.post(&url, "head X: y;out again").body, "again");
 }
+
+#[test]
+fn answers_that_find_no_memory_wait_for_it() {
+    const POSTS: usize = 3;
+    let daemon = Daemon::with(&least_memory(
+        "--max-connections 8 --max-message 1000 --max-reply 60100 --jobs 8 --queue 1000",
+    ));
+    let unused = daemon.number("/memory/used");
+    std::thread::scope(|scope| {
+        let post = || daemon.post("/act", "until go;head X: y;flood 60000");
+        let posts: Vec<_> = (0..POSTS).map(|_| scope.spawn(post)).collect();
+        let events = |begins| {
+            let events = daemon.events();
+            events
+                .iter()
+                .filter(|line| line.starts_with(begins))
+                .count()
+        };
+        let until = |begins| wait_for(begins, || (events(begins) == POSTS).then_some(()));
+        until("message");
+        // They end in one turn.
+        daemon.signal("STOP");
+        daemon.let_go("go");
+        until("done message");
+        daemon.signal("CONT");
+        for post in posts {
+            let answer = post.join().expect("an answer");
+            assert_eq!((answer.status, answer.body.len()), (200, 60_000));
+        }
+        assert_eq!(events("message"), POSTS);
+    });
+    daemon.status_until("/memory/used", unused);
+}

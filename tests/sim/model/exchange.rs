@@ -347,7 +347,6 @@ impl Model {
                     "a POST is answered {status} before its event is over"
                 )),
                 Some((statuses, _)) if statuses.contains(&status) => Ok(()),
-                Some(_) if status == 503 && self.short_of_memory(self.rules.max_reply) => Ok(()),
                 Some((statuses, _)) => {
                     Err(format!("a POST is answered {status}, not {statuses:?}"))
                 }
