@@ -351,8 +351,24 @@ fn one_connections_posts_leave_room_for_others() {
         let (taken, refused): (Vec<_>, Vec<_>) = more.partition(|answer| answer.status == 200);
         assert_eq!((taken.len(), refused.len()), (8, 1));
         assert_eq!(refused[0].field("retry-after"), Some("1"));
+        assert_eq!(refused[0].field("ws-retry"), Some("1"));
     });
     assert_eq!(daemon.post(&url, "head X: y;out again").body, "again");
+}
+
+#[test]
+fn a_503_that_a_program_prints_does_not_say_that_it_has_not_run() {
+    let mut daemon = Daemon::start();
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    for url in ["/act", &format!("/act?{}", events.query())] {
+        let busy = "out Status: 503 Busy\\nRetry-After: 7\\nWS-Retry: 1\\n\\nbusy";
+        let answer = daemon.post(url, busy);
+        assert_eq!((answer.status, answer.body.as_str()), (503, "busy"));
+        assert_eq!(answer.field("retry-after"), Some("7"));
+        assert_eq!(answer.field("ws-retry"), None);
+        daemon.expect("unknown field WS-Retry");
+        daemon.expect("message event failed: Status 503 Busy");
+    }
 }
 
 #[test]

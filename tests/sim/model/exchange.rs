@@ -341,6 +341,12 @@ impl Model {
             Some((id, _)) => self.find(id).filter(|_| !ask.wrong_key),
         };
         let exchange = &self.connections[j].exchange;
+        let again = exchange.head.field("WS-Retry").is_some();
+        if again != (status == 503 && !exchange.run) {
+            return Err(format!(
+                "a POST's {status} is wrong about whether it has run"
+            ));
+        }
         if exchange.run {
             return match &exchange.expects {
                 None => Err(format!(
