@@ -29,7 +29,8 @@
  * again), transport (the one that it uses or tries).
  *
  * send(TEXT | ArrayBuffer | a view of one | Blob): in order, now or when there is a connection.
- * close(CODE = 1000, REASON = ''): after what was sent is done. restart(): from the best transport
+ * close(CODE = 1000, REASON = ''): after what was sent is done. What a WebSocket would not take, a
+ * CODE other than 1000 and 3000 to 4999 or a REASON over 123 bytes, throws. restart(): from the best transport
  * on, or of others that `transports` has been set to.
  *
  * Events, by `on…` or addEventListener:
@@ -356,6 +357,9 @@
       };
 
       me.close = (code = 1000, reason = '') => {
+        const wrong = code == 1000 || code > 2999 && code < 5000 ?
+          new Blob([reason]).size > 123 && 'Syntax' : 'InvalidAccess';
+        if (wrong) throw new DOMException(wrong, wrong + 'Error');
         if (!state) finish(code, reason);
         else if (state == OPEN) {
           ending = [code, reason];

@@ -466,6 +466,41 @@ fn what_has_been_run_is_not_sent_again_and_what_has_not_is() {
 }
 
 #[test]
+fn a_close_that_a_websocket_would_not_take_changes_nothing() {
+    let daemon = Daemon::with("--ping 1");
+    let server = Server::lighttpd(&daemon);
+    let mut browser = Browser::start();
+    let page = open(&mut browser, &server.origin());
+    for transport in TRANSPORTS {
+        begin(&mut browser, &page, transport);
+        for (wrong, error) in [
+            ("1001", "InvalidAccessError"),
+            ("2999, 'x'", "InvalidAccessError"),
+            ("5000", "InvalidAccessError"),
+            ("NaN", "InvalidAccessError"),
+            ("1000, 'ä'.repeat(62)", "SyntaxError"),
+        ] {
+            let close = format!(
+                "(() => {{ try {{ lines.{transport}.close({wrong}) }} \
+                 catch ({{ name }}) {{ return name }} }})()"
+            );
+            assert_eq!(browser.eval(&page, &close), error, "{transport}: {wrong}");
+        }
+        browser.eval(
+            &page,
+            &format!("lines.{transport}.send('head X: y;out here')"),
+        );
+        browser.until(&page, &format!("heard.{transport}.length === 1"));
+        let close = format!("lines.{transport}.close(4999, 'ä'.repeat(61) + 'x')");
+        browser.eval(&page, &close);
+        browser.until(&page, &format!("lines.{transport}.readyState === 3"));
+        let last = browser.text(&page, &format!("log.{transport}.pop()"));
+        assert_eq!(last, format!("close 4999 {}x", "ä".repeat(61)));
+        daemon.until_empty();
+    }
+}
+
+#[test]
 fn a_refusal_is_final_where_a_poll_can_tell() {
     let daemon = Daemon::with("--ping 1");
     let server = Server::lighttpd(&daemon);
