@@ -1,6 +1,7 @@
 //! Messages that come up by POST, while their bodies are read.
 
 use super::Server;
+use super::arrive::Arrival;
 use super::refusals::gone;
 use crate::client::{Client, Posted, Request};
 use crate::http::{Fields, Refusal};
@@ -85,6 +86,18 @@ impl<F> Post<F> {
     /// How many descriptors it has.
     pub fn descriptors(&self) -> usize {
         self.wire.descriptors()
+    }
+}
+
+/// Tells who waits on `--listen` to be told to send the body (RFC 9110 §10.1.1). It is the first
+/// that is written there, so there is room for it.
+pub fn invite<S: Sys>(arrival: &Arrival<S::Fd>, sys: &S) {
+    let variables = &arrival.variables;
+    let asks = variables.text("HTTP_EXPECT");
+    let listened = matches!(arrival.wire, Wire::Socket(_)) && arrival.base.is_empty();
+    let modern = listened && variables.text("SERVER_PROTOCOL") == "HTTP/1.1";
+    if modern && arrival.early.is_empty() && asks.eq_ignore_ascii_case("100-continue") {
+        let _ = arrival.wire.write(sys, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 }
 
