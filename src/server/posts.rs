@@ -130,7 +130,7 @@ impl<S: Sys> Server<S> {
         let Some(post) = self.posts[i].take() else {
             return;
         };
-        let posted = Posted {
+        let whole = Posted {
             message: (post.opcode, Payload::new(post.body, post.charge)),
             asker: post.wire.back(),
         };
@@ -138,20 +138,20 @@ impl<S: Sys> Server<S> {
             Purpose::Message(id, number) => {
                 let client = self.clients.get_mut(id.number);
                 match client.filter(|client| client.takes_posts()) {
-                    Some(client) => match client.knows_post(number) {
-                        true => {
+                    Some(client) => match client.note_post(number) {
+                        true => client.add_post(whole, &mut self.shared),
+                        false => {
                             let text = "409: this message has come before";
                             let again = Refusal::new(409, "again", text);
-                            self.refuse(posted.asker, &again, "?", post.fields);
+                            self.refuse(whole.asker, &again, "?", post.fields);
                         }
-                        false => client.post(posted, &mut self.shared),
                     },
-                    None => self.refuse(posted.asker, &gone(), "?", post.fields),
+                    None => self.refuse(whole.asker, &gone(), "?", post.fields),
                 }
             }
             Purpose::Event(request, charge) => {
                 let id = self.new_id();
-                let client = Client::posted(&mut self.shared, id, *request, posted, charge);
+                let client = Client::lone(&mut self.shared, id, *request, whole, charge);
                 self.clients.push(id.number, client);
             }
         }
