@@ -30,8 +30,8 @@
  *
  * send(TEXT | ArrayBuffer | a view of one | Blob): in order, now or when there is a connection.
  * close(CODE = 1000, REASON = ''): after what was sent is done. What a WebSocket would not take, a
- * CODE other than 1000 and 3000 to 4999 or a REASON over 123 bytes, throws. restart(): from the best transport
- * on, or of others that `transports` has been set to.
+ * CODE other than 1000 and 3000 to 4999 or a REASON over 123 bytes, throws. restart(): from the
+ * best transport on, or of others that `transports` has been set to.
  *
  * Events, by `on…` or addEventListener:
  *
@@ -128,7 +128,8 @@
         me.dispatchEvent(Object.assign(new Event(type), more));
       };
       const hear = data => state < CLOSING && emit('message', { data });
-      const lose = (messages, status = 0) => messages.forEach(data => emit('lost', { data, status }));
+      const lose = (messages, status = 0) =>
+        messages.forEach(data => emit('lost', { data, status }));
       const live = (call, mine = turn) => (...all) => mine == turn && call(...all);
       const become = next => me.readyState = state = next;
 
