@@ -72,7 +72,7 @@ pub fn check(vars: &Variables, origins: &Origins) -> Result<(), Refusal> {
     if version != "13" {
         let text = format!("426: Sec-WebSocket-Version is '{version}'; 13 is supported");
         return Err(Refusal {
-            header: Some(("Sec-WebSocket-Version", "13")),
+            fields: &[("Sec-WebSocket-Version", "13")],
             ..Refusal::new(426, "version", text)
         });
     }
@@ -97,7 +97,7 @@ pub fn check_method(vars: &Variables) -> Result<(), Refusal> {
     match vars.text("REQUEST_METHOD") {
         "GET" => Ok(()),
         method => Err(Refusal {
-            header: Some(("Allow", "GET")),
+            fields: &[("Allow", "GET")],
             ..Refusal::new(
                 405,
                 "method",
@@ -114,7 +114,7 @@ pub fn check_upgrade(vars: &Variables) -> Result<(), Refusal> {
     }
     let text = "426: this is a WebSocket endpoint; connect with a WebSocket";
     Err(Refusal {
-        header: Some(("Upgrade", "websocket")),
+        fields: &[("Upgrade", "websocket")],
         ..Refusal::new(426, "upgrade", text)
     })
 }

@@ -108,25 +108,26 @@ pub struct Refusal {
     pub cause: &'static str,
     /// The body: one line that names the cause and the cure.
     pub text: String,
-    /// A header field beside the usual ones.
-    pub header: Option<(&'static str, &'static str)>,
+    /// Header fields beside the usual ones.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
 impl Refusal {
-    /// Without an extra header field.
+    /// Without more header fields.
     pub fn new(status: u16, cause: &'static str, text: impl Into<String>) -> Refusal {
         Refusal {
             status,
             cause,
             text: text.into(),
-            header: None,
+            fields: &[],
         }
     }
 
-    /// 503 with Retry-After.
+    /// 503 with Retry-After, which a program may say too, and WS-Retry, which it can't: what was
+    /// asked for has not been begun, and may be asked for again.
     pub fn busy(cause: &'static str, text: impl Into<String>) -> Refusal {
         Refusal {
-            header: Some(("Retry-After", "1")),
+            fields: &[("Retry-After", "1"), ("WS-Retry", "1")],
             ..Refusal::new(503, cause, text)
         }
     }
@@ -134,8 +135,8 @@ impl Refusal {
     /// The answer that says so.
     pub fn answer(&self) -> Answer {
         let usual = [("Content-Type", "text/plain; charset=utf-8")];
-        let all = usual.into_iter().chain(self.header);
-        let fields = all.map(|(name, value)| (name, value.as_bytes())).collect();
+        let all = usual.iter().chain(self.fields);
+        let fields = all.map(|(name, value)| (*name, value.as_bytes())).collect();
         Answer {
             status: (self.status, reason(self.status).to_owned()),
             fields,

@@ -125,10 +125,16 @@ impl Reply {
         fields.filter(|(name, _)| !for_us(name) && !connections_own(name))
     }
 
+    /// Bytes of its body, if there is anything that may be sent.
+    pub fn size(&self) -> Option<usize> {
+        let size = self.output.len() - self.body;
+        (size > 0 || self.empty_message).then_some(size)
+    }
+
     /// Takes the message to send: the body, or an empty one that was asked for. The error
     /// says why it can't be sent.
     pub fn take_message(&mut self) -> Result<Option<Message>, String> {
-        if self.output.len() == self.body && !self.empty_message {
+        if self.size().is_none() {
             return Ok(None);
         }
         // The head stays: its fields may go into a 101.

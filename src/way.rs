@@ -74,7 +74,7 @@ impl Way {
             })),
             "OPTIONS" => Ok(Way::Preflight),
             method => Err(Refusal {
-                header: Some(("Allow", "GET, POST, OPTIONS")),
+                fields: &[("Allow", "GET, POST, OPTIONS")],
                 ..Refusal::new(405, "method", format!("405: {method} means nothing here"))
             }),
         }
@@ -196,7 +196,7 @@ pub fn check_page(vars: &Variables, origins: &Origins) -> Result<Fields, Refusal
         if !origins.any {
             fields.put("Access-Control-Allow-Credentials", "true");
         }
-        let own = "WS-Id, WS-Key, WS-Since, WS-Gap, WS-Close";
+        let own = "WS-Id, WS-Key, WS-Since, WS-Gap, WS-Close, WS-Retry";
         fields.put("Access-Control-Expose-Headers", own);
         fields.put("Vary", "Origin");
     }

@@ -29,8 +29,9 @@
  * again), transport (the one that it uses or tries).
  *
  * send(TEXT | ArrayBuffer | a view of one | Blob): in order, now or when there is a connection.
- * close(CODE = 1000, REASON = ''): after what was sent is done. restart(): from the best transport
- * on, or of others that `transports` has been set to.
+ * close(CODE = 1000, REASON = ''): after what was sent is done. What a WebSocket would not take, a
+ * CODE other than 1000 and 3000 to 4999 or a REASON over 123 bytes, throws. restart(): from the
+ * best transport on, or of others that `transports` has been set to.
  *
  * Events, by `on…` or addEventListener:
  *
@@ -43,10 +44,11 @@
  *     lost      data: a message that send() took, as a string or Blob. status 0: the connection
  *               broke, or was closed, before the daemon said that it was done. It may have been
  *               run, or may yet be. Another status: that of the HTTP answer to its POST (410 is
- *               much like 0; 409: it has run, and its answer was lost). It is not sent again,
- *               unless the page does:
+ *               much like 0; 409: it has run, and its answer was lost; 503: the program's, or the
+ *               web server's). It is not sent again, unless the page does:
  *                   line.onlost = event => event.status || line.send(event.data);
- *               No other message is dropped, doubled or overtaken
+ *               No other message is dropped, doubled or overtaken. One that the daemon has no room
+ *               for, as it says itself, waits, and is sent again
  *     error     the connection broke, or none could be made; code and reason, if there are any, and
  *               wait: ms until the next try
  *     close     it is over; code, reason
@@ -76,9 +78,9 @@
   const LOYALTY = 3;    // tries with the transport that has worked, before the others get theirs
 
   const { now } = Date;
-  const isText = data => typeof data == 'string';
+  const isText = data => data.trim; // only a string has that
   const textOf = bytes => new TextDecoder().decode(bytes);
-  const bytesOf = base64 => Uint8Array.from(atob(base64), letter => letter.charCodeAt());
+  const bytesOf = base64 => Uint8Array.from(atob(base64), letter => letter.charCodeAt()).buffer;
   const attempt = call => {
     try {
       return call();
@@ -87,13 +89,13 @@
 
   // An HTTP request, a GET if it has no body; its Content-Type is the body's. Status 0: no answer
   // has come.
-  const ask = (url, body, then) => {
+  const ask = (url, then, body) => {
     const request = new XMLHttpRequest();
     request.open(body == null ? 'GET' : 'POST', url);
     request.responseType = 'arraybuffer';
     request.timeout = TIMEOUT;
     request.onloadend = () => then(
-      request.status, new Uint8Array(request.response || 0),
+      request.status, request.response || undefined,
       name => request.getResponseHeader(name));
     request.send(body);
     return request;
@@ -103,7 +105,7 @@
     constructor(url, options) {
       super();
       const me = Object.assign(this, {
-        url, post: '', transports: ['websocket', 'sse', 'poll'],
+        url, transports: ['websocket', 'sse', 'poll'],
         patience: 5000, least: 500, most: 20000, remember: 3600000,
         CONNECTING, OPEN, CLOSING, CLOSED,
       }, options);
@@ -112,11 +114,11 @@
       let turn = 0;           // counts tries: nobody listens to what an earlier one has yet to say
       let name, at, loyalty;  // the transport of this one; its place in the list; its tries left
       let drop, give;         // ends it, while there is one; sends by it, if that is not by POST
-      let since, pause = me.least;
+      let since, pause = 0;
       let mark, missed;       // of the last message; this try goes on from nowhere
       let id, key;            // of a connection whose messages go up by POST
       let queue = [];         // messages not sent
-      let posting = [];       // the one whose POST is on its way
+      let posting;            // one of them is on its way by POST, or is to be again
       let posts = 0;          // the number of the next: a browser may repeat one, and not tell
       let flight = [];        // those of this WebSocket that are not known to be done
       let ending;             // what close() wants
@@ -125,16 +127,17 @@
         me.addEventListener(type, me['on' + type], { once: true }); // none is none
         me.dispatchEvent(Object.assign(new Event(type), more));
       };
-      const hear = data => state < CLOSING && emit('message', { data: data.buffer || data });
-      const lose = (messages, status) => messages.forEach(data => emit('lost', { data, status }));
+      const hear = data => state < CLOSING && emit('message', { data });
+      const lose = (messages, status = 0) =>
+        messages.forEach(data => emit('lost', { data, status }));
       const live = (call, mine = turn) => (...all) => mine == turn && call(...all);
       const become = next => me.readyState = state = next;
 
       // ---- addresses, and what has worked
 
-      const address = more => {
+      const address = (more = '') => {
         const to = new URL(me.url, location);
-        to.search += (to.search ? '&' : '?') + 'via=' + name + more +
+        to.search += (to.search && '&') + 'via=' + name + more +
           (mark ? '&since=' + mark : '');
         return to;
       };
@@ -154,7 +157,7 @@
 
       const ways = {
         websocket() {
-          const socket = new WebSocket(address('').href.replace('http', 'ws'), 'ws2cgi1');
+          const socket = new WebSocket(address().href.replace('http', 'ws'), 'ws2cgi1');
           socket.binaryType = 'arraybuffer';
           socket.onopen = live(() => {
             give = message => {
@@ -164,20 +167,20 @@
             up();
           });
           socket.onmessage = live(({ data }) => {
-            const all = isText(data) ? data : new Uint8Array(data);
-            const end = all.indexOf(isText(data) ? '\n' : 10), head = all.slice(0, end);
-            const [word, value] = end < 0 ? all.split(' ') : [];
+            // Up to its mark's end, which is ASCII, a character is a byte.
+            const text = isText(data) ? data : textOf(data), end = text.indexOf('\n');
+            const [word, value] = end < 0 ? text.split(' ') : [];
             if (word == 'at') mark = value;
             else if (word == 'ok') flight.splice(0, value), pump();
             else if (word) emit(word);
-            else mark = (isText(data) ? head : textOf(head)) || mark, hear(all.slice(end + 1));
+            else mark = text.slice(0, end) || mark, hear(data.slice(end + 1));
           });
           socket.onclose = live(({ code, reason }) => down(code, reason));
           return (code, reason) => socket.close(code, reason);
         },
 
         sse() {
-          const source = new EventSource(address(''));
+          const source = new EventSource(address());
           const on = (type, then) => source.addEventListener(type, live(({ data, lastEventId }) => {
             mark = lastEventId || mark;
             then(data);
@@ -200,17 +203,17 @@
           let request;
           const next = live(() => {
             request = ask(
-              address('&batch=1&wait=' + (state && WAIT) + chain()), null, answer);
+              address('&batch=1&wait=' + (state && WAIT) + chain()), answer);
           });
           const answer = live((status, body, field) => {
             const text = textOf(body);
-            const messages = status == 200 ? attempt(() => JSON.parse(text)) : [];
+            const messages = status == 204 ? [] : attempt(() => JSON.parse(text));
             if (status == 410) {
               id = '';
               return told(field('WS-Close') || '1006');
             }
             if (/^4(?!08|29)/.test(status)) return finish(4000 + status, text.trim());
-            if (!status || status > 204 || !messages) return down(1006, text);
+            if (status > 204 || !messages) return down(1006, text);
             id = field('WS-Id');
             key = field('WS-Key');
             mark = field('WS-Since');
@@ -256,12 +259,12 @@
       const leave = next => {
         const unsure = flight, end = drop;
         turn++;
-        drop = give = null;
+        drop = give = 0;
         flight = [];
         if (name != 'poll') id = '';
         become(next);
         if (end) end(1000);
-        lose(unsure, 0);
+        lose(unsure);
       };
 
       const renew = () => {
@@ -271,10 +274,12 @@
 
       // A chain of polls with which nobody goes on would stay for a while.
       const goodbye = () => {
-        if (id && name == 'poll')
+        if (id)
           fetch(address('&close=1' + chain()), { keepalive: true }).catch(() => {});
         id = '';
       };
+
+      const rest = () => (pause = Math.min(2 * pause || me.least, me.most)) * (.5 + Math.random());
 
       const down = (code, reason = '') => {
         if (state == CLOSING || code == 1000 || code == 1008 || code > 2999)
@@ -282,14 +287,11 @@
         const held = state && (loyalty || now() - since > BRIEF);
         let wait = 1;
         leave(CONNECTING);
-        if (held && now() - since > HELD) pause = me.least;
+        if (held && now() - since > HELD) pause = 0;
         if (held) loyalty = old() ? at = 0 : LOYALTY;
         else if (loyalty) (wait = --loyalty) || (at = 0);
         else if (wait = !me.transports[++at]) at = 0;
-        if (wait) {
-          wait = pause * (.5 + Math.random());
-          pause = Math.min(2 * pause, me.most);
-        }
+        if (wait) wait = rest();
         setTimeout(live(connect), wait);
         if (wait && !state) emit('error', { code, reason, wait });
       };
@@ -298,7 +300,7 @@
         leave(CLOSED);
         goodbye();
         listen(removeEventListener);
-        lose(queue, 0);
+        lose(queue);
         emit('close', { code, reason });
       };
 
@@ -317,29 +319,35 @@
 
       // ---- the way up: one POST at a time, so that they are in order
 
-      const pump = () => {
-        if (!state || state == CLOSED || posting.length) return;
-        if (give) queue.splice(0).forEach(give);
-        else if (queue.length) return post(turn, posting = queue.splice(0, 1));
-        // A WebSocket that is being closed hears no `ok`.
-        if (ending && !flight.length) give ? drop(...ending) : finish(...ending);
+      const pump = (busy = posting) => {
+        posting = busy;
+        if (!busy && state && state < CLOSED) {
+          if (!give && queue.length) return post(turn, queue.shift());
+          if (give) queue.splice(0).forEach(give);
+          // A WebSocket that is being closed hears no `ok`.
+          if (ending && !flight.length) (give ? drop : finish)(...ending);
+        }
       };
 
-      const post = (mine, [message]) => {
-        const [to] = address().href
-          .replace('/nph-ws/', '/ws-post/').replace('/nph-', '/post-').split('?');
-        ask((me.post || to) + '?n=' + posts + chain(), message, (status, body, field) => {
-          posting = [];
-          // No room. Under the same number, as it may have been run for all that: of what a browser
-          // repeats, one only hears how the last went.
-          if (status != 503) posts++;
-          if (state < CLOSED && status == 503) queue.unshift(message);
-          else if (status == 200)
-            hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
-          else if (status != 204) lose([message], status);
-          if (mine == turn && /^(0|410|503)$/.test(status)) down(1006);
-          else pump();
-        });
+      const post = (mine, message) => {
+        posting = true;
+        ask((me.post || address().href
+          .replace('/nph-ws/', '/ws-post/').replace('/nph-', '/post-').split('?')[0]
+        ) + '?n=' + posts + chain(), (status, body, field) => {
+          // The daemon has not run it. Under the same number, as it may have been run for all that:
+          // of what a browser repeats, one only hears how the last went.
+          if (field('WS-Retry') && state < CLOSED) {
+            queue.unshift(message);
+            setTimeout(pump, rest(), false);
+          } else {
+            posts++;
+            if (status == 200)
+              hear(/^text|\W(json|xml)\b/.test(field('Content-Type')) ? textOf(body) : body);
+            else if (status != 204) lose([message], status);
+            if (mine == turn && (!status || status == 410)) down(1006);
+            pump(false);
+          }
+        }, message);
       };
 
       me.send = data => {
@@ -350,11 +358,15 @@
       };
 
       me.close = (code = 1000, reason = '') => {
-        if (state > OPEN) return;
-        if (!state) return finish(code, reason);
-        ending = [code, reason];
-        become(CLOSING);
-        pump();
+        const wrong = code == 1000 || code > 2999 && code < 5000 ?
+          new Blob([reason]).size > 123 && 'Syntax' : 'InvalidAccess';
+        if (wrong) throw new DOMException(wrong, wrong + 'Error');
+        if (!state) finish(code, reason);
+        else if (state == OPEN) {
+          ending = [code, reason];
+          become(CLOSING);
+          pump();
+        }
       };
 
       me.restart = () => {

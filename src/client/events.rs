@@ -118,16 +118,16 @@ impl<F> Client<F> {
         way && matches!(self.link, Link::Open) && self.ending.is_none()
     }
 
-    /// Whether the POST of this number has come before; from now on it has.
-    pub fn knows_post(&mut self, number: Option<u64>) -> bool {
-        let known = number.is_some() && number <= self.posted;
-        self.posted = self.posted.max(number);
-        known
+    /// Notes the number of a POST. False: it has come before.
+    pub fn note_post(&mut self, number: Option<u64>) -> bool {
+        let fresh = number.is_none() || number > self.last_post;
+        self.last_post = self.last_post.max(number);
+        fresh
     }
 
     /// A message that has come by POST.
-    pub fn post<S: Sys<Fd = F>>(&mut self, posted: Posted<F>, shared: &mut Shared<S>) {
-        self.posts.push_back(posted);
+    pub fn add_post<S: Sys<Fd = F>>(&mut self, post: Posted<F>, shared: &mut Shared<S>) {
+        self.posts.push_back(post);
         self.advance(shared);
     }
 

@@ -87,7 +87,7 @@ pub struct Client<F> {
     /// Messages that came by POST, and have not become events.
     posts: VecDeque<Posted<F>>,
     /// The number of the last of them that had one.
-    posted: Option<u64>,
+    last_post: Option<u64>,
     /// Where the answer goes to the POST whose event runs.
     asker: Option<Wire<F>>,
     partings: Vec<Farewell<F>>,
@@ -195,7 +195,7 @@ impl<F> Client<F> {
             slowness: Slowness::default(),
             past,
             posts: VecDeque::new(),
-            posted: None,
+            last_post: None,
             asker: None,
             partings: Vec::new(),
             _charge: charge,
@@ -203,17 +203,17 @@ impl<F> Client<F> {
     }
 
     /// A POST that is an event of its own.
-    pub fn posted<S>(
+    pub fn lone<S>(
         shared: &mut Shared<S>,
         id: Id,
         request: Request,
-        posted: Posted<F>,
+        post: Posted<F>,
         charge: Charge,
     ) -> Client<F> {
         let Posted {
             message: (opcode, payload),
             asker,
-        } = posted;
+        } = post;
         let mut client = Client::begin(shared, id, request, None, charge);
         client.link = Link::Gone;
         client.asker = Some(asker);

@@ -2,7 +2,7 @@
 
 use super::Server;
 use super::arrive::Arrival;
-use super::posts::{Post, Purpose};
+use super::posts::{Post, Purpose, invite};
 use super::refusals::{gone, no_memory, stopping};
 use crate::client::{Client, Request};
 use crate::event::request_variables;
@@ -182,6 +182,7 @@ impl<S: Sys> Server<S> {
             Ok(decided) => decided,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
+        invite(&arrival, &self.shared.sys);
         let Arrival { wire, early, .. } = arrival;
         let now = self.shared.now;
         let body = (&early[..], length);

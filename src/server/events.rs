@@ -22,18 +22,11 @@ pub struct Answering {
 }
 
 enum Stage {
-    /// Its outbox lines come first: all that was written until `mark`.
+    /// Its outbox lines come first: all that was written until `mark`. Then it waits for memory.
     Behind {
         mark: u64,
         outcome: Result<Reply, Fault>,
         payment: Payment,
-    },
-    /// Its message waits for memory.
-    Unpaid {
-        target: Target,
-        message: Message,
-        payment: Payment,
-        rest: Rest,
     },
     /// Its message waits for room in a queue.
     Delivering { delivery: Delivery, rest: Rest },
@@ -55,9 +48,7 @@ impl Answering {
     /// The connection whose reply holds a job slot.
     pub fn unpaid(&self) -> Option<u64> {
         match self.stage {
-            Stage::Behind { payment: None, .. } | Stage::Unpaid { payment: None, .. } => {
-                Some(self.number)
-            }
+            Stage::Behind { payment: None, .. } => Some(self.number),
             _ => None,
         }
     }
@@ -135,9 +126,15 @@ impl<S: Sys> Server<S> {
             Stage::Behind {
                 mark,
                 outcome,
-                payment,
+                mut payment,
             } => {
-                if !self.outbox.carried_out(mark) {
+                let mut ready = self.outbox.carried_out(mark);
+                let size = outcome.as_ref().ok().and_then(Reply::size);
+                if let (true, None, Some(size)) = (ready, &payment, size) {
+                    payment = self.charge_outbound(size);
+                    ready = payment.is_some();
+                }
+                if !ready {
                     return Step::Waits(at(Stage::Behind {
                         mark,
                         outcome,
@@ -149,24 +146,6 @@ impl<S: Sys> Server<S> {
                     None => Step::Done,
                 }
             }
-            Stage::Unpaid {
-                target,
-                message,
-                payment,
-                rest,
-            } => match payment.or_else(|| self.charge_outbound(message.payload.len())) {
-                Some(charge) => {
-                    let message = frame::Message::new(message.opcode, message.payload, charge);
-                    let delivery = Delivery { target, message };
-                    Step::On(at(Stage::Delivering { delivery, rest }))
-                }
-                None => Step::Waits(at(Stage::Unpaid {
-                    target,
-                    message,
-                    payment: None,
-                    rest,
-                })),
-            },
             Stage::Delivering { mut delivery, rest } => match self.deliver(&mut delivery) {
                 Ok(()) => Step::On(at(Stage::Delivered(rest))),
                 Err(Blocked) => Step::Waits(at(Stage::Delivering { delivery, rest })),
@@ -219,7 +198,10 @@ impl<S: Sys> Server<S> {
         }
         // A POST gets the reply, whatever it says, but for a message to somebody else.
         if asked && kind == Kind::Message && (failed || reply.reply.to.is_none()) {
-            self.answer_post(number, reply.reply.take_answer(), &mut payment);
+            let answer = reply.reply.take_answer();
+            if let Some(client) = self.clients.get_mut(number) {
+                client.answer_post(answer, payment.take(), &mut self.shared);
+            }
         }
         if failed {
             let close_on_error = self.shared.config.close_on_error && kind == Kind::Message;
@@ -246,13 +228,12 @@ impl<S: Sys> Server<S> {
             (None, Kind::Message) => Some(Target::connection(id)).filter(|_| !asked),
             (to, _) => to,
         };
-        Some(match (target, message) {
-            (Some(target), Some(message)) => Stage::Unpaid {
-                target,
-                message,
-                payment,
-                rest,
-            },
+        Some(match (target, message, payment) {
+            (Some(target), Some(message), Some(charge)) => {
+                let message = frame::Message::new(message.opcode, message.payload, charge);
+                let delivery = Delivery { target, message };
+                Stage::Delivering { delivery, rest }
+            }
             _ => Stage::Delivered(rest),
         })
     }
@@ -292,11 +273,7 @@ impl<S: Sys> Server<S> {
         match reply.verdict() {
             Verdict::Refuse(answer) => {
                 shared.counters.refused("program");
-                let size = answer.body.len();
-                match payment.take().or_else(|| shared.memory.outbound(size)) {
-                    Some(charge) => client.refuse(answer, Some(charge), shared),
-                    None => client.refuse(no_memory().answer(), None, shared),
-                }
+                client.refuse(answer, payment.take(), shared);
                 false
             }
             Verdict::NoOpinion => {
@@ -319,18 +296,6 @@ impl<S: Sys> Server<S> {
                     true
                 }
             },
-        }
-    }
-
-    fn answer_post(&mut self, number: u64, answer: Answer, payment: &mut Payment) {
-        let Some(client) = self.clients.get_mut(number) else {
-            return;
-        };
-        let shared = &mut self.shared;
-        let size = answer.body.len();
-        match payment.take().or_else(|| shared.memory.outbound(size)) {
-            Some(charge) => client.answer_post(answer, Some(charge), shared),
-            None => client.answer_post(no_memory().answer(), None, shared),
         }
     }
 
@@ -357,10 +322,6 @@ impl<S: Sys> Server<S> {
             Kind::Close => client.over(),
         }
     }
-}
-
-fn no_memory() -> Refusal {
-    Refusal::busy("memory", "503: no memory for the event program's answer")
 }
 
 /// What came of one step of an [`Answering`].

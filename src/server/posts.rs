@@ -1,6 +1,7 @@
 //! Messages that come up by POST, while their bodies are read.
 
 use super::Server;
+use super::arrive::Arrival;
 use super::refusals::gone;
 use crate::client::{Client, Posted, Request};
 use crate::http::{Fields, Refusal};
@@ -88,6 +89,18 @@ impl<F> Post<F> {
     }
 }
 
+/// Tells who waits on `--listen` to be told to send the body (RFC 9110 §10.1.1). It is the first
+/// that is written there, so there is room for it.
+pub fn invite<S: Sys>(arrival: &Arrival<S::Fd>, sys: &S) {
+    let variables = &arrival.variables;
+    let asks = variables.text("HTTP_EXPECT");
+    let listened = matches!(arrival.wire, Wire::Socket(_)) && arrival.base.is_empty();
+    let modern = listened && variables.text("SERVER_PROTOCOL") == "HTTP/1.1";
+    if modern && arrival.early.is_empty() && asks.eq_ignore_ascii_case("100-continue") {
+        let _ = arrival.wire.write(sys, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+}
+
 impl<S: Sys> Server<S> {
     /// Reads on; what is complete becomes an event.
     pub(super) fn hear_post(&mut self, i: usize) {
@@ -117,7 +130,7 @@ impl<S: Sys> Server<S> {
         let Some(post) = self.posts[i].take() else {
             return;
         };
-        let posted = Posted {
+        let whole = Posted {
             message: (post.opcode, Payload::new(post.body, post.charge)),
             asker: post.wire.back(),
         };
@@ -125,20 +138,20 @@ impl<S: Sys> Server<S> {
             Purpose::Message(id, number) => {
                 let client = self.clients.get_mut(id.number);
                 match client.filter(|client| client.takes_posts()) {
-                    Some(client) => match client.knows_post(number) {
-                        true => {
+                    Some(client) => match client.note_post(number) {
+                        true => client.add_post(whole, &mut self.shared),
+                        false => {
                             let text = "409: this message has come before";
                             let again = Refusal::new(409, "again", text);
-                            self.refuse(posted.asker, &again, "?", post.fields);
+                            self.refuse(whole.asker, &again, "?", post.fields);
                         }
-                        false => client.post(posted, &mut self.shared),
                     },
-                    None => self.refuse(posted.asker, &gone(), "?", post.fields),
+                    None => self.refuse(whole.asker, &gone(), "?", post.fields),
                 }
             }
             Purpose::Event(request, charge) => {
                 let id = self.new_id();
-                let client = Client::posted(&mut self.shared, id, *request, posted, charge);
+                let client = Client::lone(&mut self.shared, id, *request, whole, charge);
                 self.clients.push(id.number, client);
             }
         }

@@ -1,7 +1,7 @@
 //! `--listen`: upgrades taken directly, without a web server before or behind.
 
 use crate::harness::{
-    Answer, Daemon, KEY, Start, Ws, masked, os_words, read_answer, request, wait_for,
+    Answer, Daemon, KEY, Start, Ws, masked, os_words, read_answer, read_head, request, wait_for,
 };
 use std::io::{Write, read_to_string};
 use std::net::{TcpListener, TcpStream};
@@ -44,6 +44,38 @@ fn several_addresses_are_listened_at() {
         let mut ws = upgrade(stream, &request("/act", ""));
         assert_eq!(env(&mut ws, &["REMOTE_ADDR", "SERVER_ADDR"]), remote);
     }
+}
+
+#[test]
+fn who_waits_to_be_told_to_go_on_is_told() {
+    let daemon = Daemon::with(&format!("{UNIX} --max-message 100"));
+    let asks = |version: &str, length: usize, more: &str| {
+        let mut stream = daemon.unix("ws.sock");
+        let head = format!(
+            "POST /act HTTP/{version}\r\nHost: board.test\r\nContent-Length: {length}\r\n\
+             Expect: 100-Continue\r\n\r\n{more}"
+        );
+        stream.write_all(head.as_bytes()).expect("write");
+        stream
+    };
+    let body = "head X: y;out here";
+    let mut stream = asks("1.1", body.len(), "");
+    let told = read_head(&mut stream).expect("an answer");
+    assert_eq!((told.status, told.fields.len()), (100, 0));
+    stream.write_all(body.as_bytes()).expect("write");
+    let answer = read_answer(&mut stream);
+    assert_eq!((answer.status, answer.body.as_str()), (200, "here"));
+    // RFC 9110 section 10.1.1: where that says nothing, or must not be said.
+    for (version, length, more, status) in [
+        ("1.1", body.len(), body, 200),
+        ("1.0", body.len(), body, 200),
+        ("1.1", 101, "", 413),
+    ] {
+        assert_eq!(read_answer(&mut asks(version, length, more)).status, status);
+    }
+    let mut old = asks("1.0", 1, "");
+    old.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    assert_eq!(read_answer(&mut old).status, 400);
 }
 
 #[test]

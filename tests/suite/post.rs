@@ -351,6 +351,55 @@ fn one_connections_posts_leave_room_for_others() {
         let (taken, refused): (Vec<_>, Vec<_>) = more.partition(|answer| answer.status == 200);
         assert_eq!((taken.len(), refused.len()), (8, 1));
         assert_eq!(refused[0].field("retry-after"), Some("1"));
+        assert_eq!(refused[0].field("ws-retry"), Some("1"));
     });
     assert_eq!(daemon.post(&url, "head X: y;out again").body, "again");
+}
+
+#[test]
+fn a_503_that_a_program_prints_does_not_say_that_it_has_not_run() {
+    let mut daemon = Daemon::start();
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    for url in ["/act", &format!("/act?{}", events.query())] {
+        let busy = "out Status: 503 Busy\\nRetry-After: 7\\nWS-Retry: 1\\n\\nbusy";
+        let answer = daemon.post(url, busy);
+        assert_eq!((answer.status, answer.body.as_str()), (503, "busy"));
+        assert_eq!(answer.field("retry-after"), Some("7"));
+        assert_eq!(answer.field("ws-retry"), None);
+        daemon.expect("unknown field WS-Retry");
+        daemon.expect("message event failed: Status 503 Busy");
+    }
+}
+
+#[test]
+fn answers_that_find_no_memory_wait_for_it() {
+    const POSTS: usize = 3;
+    let daemon = Daemon::with(&least_memory(
+        "--max-connections 8 --max-message 1000 --max-reply 60100 --jobs 8 --queue 1000",
+    ));
+    let unused = daemon.number("/memory/used");
+    std::thread::scope(|scope| {
+        let post = || daemon.post("/act", "until go;head X: y;flood 60000");
+        let posts: Vec<_> = (0..POSTS).map(|_| scope.spawn(post)).collect();
+        let events = |begins| {
+            let events = daemon.events();
+            events
+                .iter()
+                .filter(|line| line.starts_with(begins))
+                .count()
+        };
+        let until = |begins| wait_for(begins, || (events(begins) == POSTS).then_some(()));
+        until("message");
+        // They end in one turn.
+        daemon.signal("STOP");
+        daemon.let_go("go");
+        until("done message");
+        daemon.signal("CONT");
+        for post in posts {
+            let answer = post.join().expect("an answer");
+            assert_eq!((answer.status, answer.body.len()), (200, 60_000));
+        }
+        assert_eq!(events("message"), POSTS);
+    });
+    daemon.status_until("/memory/used", unused);
 }

@@ -414,6 +414,93 @@ fn a_page_that_goes_and_a_page_that_closes_leave_nothing() {
 }
 
 #[test]
+fn what_has_been_run_is_not_sent_again_and_what_has_not_is() {
+    let mut daemon = Daemon::with("--ping 1");
+    let server = Server::lighttpd(&daemon);
+    let mut browser = Browser::start();
+    let page = open(&mut browser, &server.origin());
+    let messages = || {
+        let events = daemon.events();
+        let messages = events.iter().filter(|line| line.starts_with("message"));
+        messages.count()
+    };
+    let (socket, aside) = (
+        daemon.path("run/handoff.sock"),
+        daemon.path("run/aside.sock"),
+    );
+    for transport in ["sse", "poll"] {
+        begin(&mut browser, &page, transport);
+        let send = |browser: &mut Browser, text: &str| {
+            browser.eval(&page, &format!("lines.{transport}.send('{text}')"));
+        };
+        let before = messages();
+        send(&mut browser, r"out Status: 503 Busy\\nRetry-After: 1\\n\\n");
+        send(&mut browser, "head X: y;out 1");
+        browser.until(&page, &format!("heard.{transport}.length === 1"));
+        assert_eq!(messages(), before + 2);
+        // Until there is room for it; in order; and its connection stays.
+        let posts = |browser: &mut Browser| {
+            let posts = "performance.getEntriesByType('resource')\
+                         .filter(({ name }) => name.includes('/ws-post/')).length";
+            browser.eval(&page, posts).as_u64().expect("a number")
+        };
+        let posted = posts(&mut browser);
+        std::fs::rename(&socket, &aside).expect("rename");
+        send(&mut browser, "head X: y;out 2");
+        send(&mut browser, "head X: y;out 3");
+        wait_for("two tries", || {
+            (posts(&mut browser) >= posted + 2).then_some(())
+        });
+        std::fs::rename(&aside, &socket).expect("rename");
+        browser.until(&page, &format!("heard.{transport}.length === 3"));
+        let heard = texts(&mut browser, &page, &format!("heard.{transport}"));
+        assert_eq!(numbers(&heard), [1, 2, 3]);
+        assert_eq!(messages(), before + 4);
+        let log = texts(&mut browser, &page, &format!("log.{transport}"));
+        let lost = r"lost 503 out Status: 503 Busy\nRetry-After: 1\n\n";
+        assert_eq!(log, [&format!("open {transport}"), lost]);
+        browser.eval(&page, &format!("lines.{transport}.close()"));
+        daemon.until_empty();
+    }
+    daemon.quiet();
+}
+
+#[test]
+fn a_close_that_a_websocket_would_not_take_changes_nothing() {
+    let daemon = Daemon::with("--ping 1");
+    let server = Server::lighttpd(&daemon);
+    let mut browser = Browser::start();
+    let page = open(&mut browser, &server.origin());
+    for transport in TRANSPORTS {
+        begin(&mut browser, &page, transport);
+        for (wrong, error) in [
+            ("1001", "InvalidAccessError"),
+            ("2999, 'x'", "InvalidAccessError"),
+            ("5000", "InvalidAccessError"),
+            ("NaN", "InvalidAccessError"),
+            ("1000, 'ä'.repeat(62)", "SyntaxError"),
+        ] {
+            let close = format!(
+                "(() => {{ try {{ lines.{transport}.close({wrong}) }} \
+                 catch ({{ name }}) {{ return name }} }})()"
+            );
+            assert_eq!(browser.eval(&page, &close), error, "{transport}: {wrong}");
+        }
+        browser.eval(
+            &page,
+            &format!("lines.{transport}.send('head X: y;out here')"),
+        );
+        browser.until(&page, &format!("heard.{transport}.length === 1"));
+        let close = format!("lines.{transport}.close(4999, 'ä'.repeat(61) + 'x')");
+        browser.eval(&page, &close);
+        browser.until(&page, &format!("lines.{transport}.readyState === 3"));
+        let last = browser.text(&page, &format!("log.{transport}.pop()"));
+        assert_eq!(last, format!("close 4999 {}x", "ä".repeat(61)));
+        daemon.until_empty();
+    }
+}
+
+#[test]
 fn a_refusal_is_final_where_a_poll_can_tell() {
     let daemon = Daemon::with("--ping 1");
     let server = Server::lighttpd(&daemon);

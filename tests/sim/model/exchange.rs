@@ -341,13 +341,18 @@ impl Model {
             Some((id, _)) => self.find(id).filter(|_| !ask.wrong_key),
         };
         let exchange = &self.connections[j].exchange;
+        let again = exchange.head.field("WS-Retry").is_some();
+        if again != (status == 503 && !exchange.run) {
+            return Err(format!(
+                "a POST's {status} is wrong about whether it has run"
+            ));
+        }
         if exchange.run {
             return match &exchange.expects {
                 None => Err(format!(
                     "a POST is answered {status} before its event is over"
                 )),
                 Some((statuses, _)) if statuses.contains(&status) => Ok(()),
-                Some(_) if status == 503 && self.short_of_memory(self.rules.max_reply) => Ok(()),
                 Some((statuses, _)) => {
                     Err(format!("a POST is answered {status}, not {statuses:?}"))
                 }
