@@ -296,21 +296,29 @@ mod tests {
 
     #[test]
     fn short_writes_keep_the_bytes_in_order() {
-        let memory = Memory::new(MEMORY);
+        let memory = Memory::new(Bounds {
+            all: 1 << 20,
+            ..MEMORY
+        });
+        let slot = || memory.slots(QUEUE_SLOT).unwrap();
         for step in 1..20 {
             let mut queue = Queue::new(1000);
             push(&mut queue, &memory, "one");
             push(&mut queue, &memory, "a longer one, past the scratch");
             push(&mut queue, &memory, "two");
+            queue.push(text("\nlines\n\n", Form::Event, &memory), slot());
+            let element = Element::new(text("\"\0\"three", Form::Body, &memory), true);
+            queue.push_array(b"OK".to_vec(), vec![(Box::new(element), slot())], "]");
             queue.push_head(b"HEAD".to_vec());
             let mut all = Vec::new();
             while !queue.is_empty() {
                 all.extend(write(&mut queue, step));
             }
-            assert_eq!(
-                all,
-                b"HEAD\x81\x03one\x81\x1ea longer one, past the scratch\x81\x03two"
-            );
+            let frames = b"HEAD\x81\x03one\x81\x1ea longer one, past the scratch\x81\x03two";
+            let all = all.strip_prefix(frames).unwrap();
+            let event = b"data: \ndata: lines\ndata: \ndata: \n\n";
+            let all = all.strip_prefix(event).unwrap();
+            assert_eq!(all, br#"OK["\"\u0000\"three"]"#);
             assert_eq!(queue.size(), 0);
         }
         assert_eq!(memory.used(), 0);
