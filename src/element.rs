@@ -1,7 +1,7 @@
 //! A message as an element of a JSON array, made as it is written: text as a string, binary as
 //! an object of its base64.
 
-use crate::copy::{Copy, base64_len};
+use crate::copy::{Copy, Place, base64_len, text_len};
 use crate::frame::Frame;
 use crate::json;
 use crate::outbox::Opcode;
@@ -15,25 +15,18 @@ pub struct Element {
     len: usize,
 }
 
-const BINARY: [&[u8]; 2] = [b"{\"binary\":\"", b"\"}"];
-
 impl Element {
     /// `first`: of its array.
     pub fn new(frame: Rc<Frame>, first: bool) -> Element {
-        let mut len = 1;
-        match frame.opcode {
-            Opcode::Text => json::pieces(text(&frame), |piece| {
-                len += piece.len();
-                true
-            }),
-            Opcode::Binary => {
-                len += BINARY.concat().len() + base64_len(frame.payload().len());
-            }
-        }
+        let [begin, end] = ends(frame.opcode);
+        let len = match frame.opcode {
+            Opcode::Text => text_len(frame.payload(), json::spell),
+            Opcode::Binary => base64_len(frame.payload().len()),
+        };
         Element {
             frame,
             before: if first { b"[" } else { b"," },
-            len,
+            len: 1 + begin.len() + len + end.len(),
         }
     }
 
@@ -47,28 +40,28 @@ impl Element {
         self.len == 0
     }
 
-    /// Copies its bytes from offset `from` on; returns how many fitted.
-    pub fn copy(&self, from: usize, to: &mut [u8]) -> usize {
+    /// Copies its bytes from offset `from` on; returns how many fitted. `place`: where an earlier
+    /// copy has left it, no further than `from`.
+    pub fn copy(&self, from: usize, place: &mut Place, to: &mut [u8]) -> usize {
         let mut copy = Copy::new(from, to);
+        let [begin, end] = ends(self.frame.opcode);
         copy.part(self.before);
+        copy.part(begin);
         match self.frame.opcode {
-            Opcode::Text => json::pieces(text(&self.frame), |piece| {
-                copy.part(piece.as_bytes());
-                !copy.full()
-            }),
-            Opcode::Binary => {
-                copy.part(BINARY[0]);
-                copy.base64(self.frame.payload());
-                copy.part(BINARY[1]);
-            }
+            Opcode::Text => copy.text(self.frame.payload(), json::spell, place),
+            Opcode::Binary => copy.base64(self.frame.payload()),
         }
+        copy.part(end);
         copy.len()
     }
 }
 
-fn text(frame: &Frame) -> &str {
-    // It was looked at when it came.
-    core::str::from_utf8(frame.payload()).unwrap_or_default()
+/// What stands around the payload.
+fn ends(opcode: Opcode) -> [&'static [u8]; 2] {
+    match opcode {
+        Opcode::Text => [b"\"", b"\""],
+        Opcode::Binary => [b"{\"binary\":\"", b"\"}"],
+    }
 }
 
 #[cfg(test)]
@@ -98,7 +91,7 @@ mod tests {
                 Opcode::Text,
                 "\u{85}\u{e9}".as_bytes(),
                 false,
-                ",\"\\u0085\u{e9}\"".to_owned(),
+                ",\"\u{85}\u{e9}\"".to_owned(),
             ),
             (Opcode::Binary, b"", true, "[{\"binary\":\"\"}".to_owned()),
             (
@@ -117,8 +110,9 @@ mod tests {
             assert_eq!(element.len(), expected.len());
             for step in [1, 7, 1000] {
                 let (mut whole, mut piece) = (Vec::new(), vec![0; step]);
+                let mut place = Place::default();
                 while whole.len() < element.len() {
-                    let count = element.copy(whole.len(), &mut piece);
+                    let count = element.copy(whole.len(), &mut place, &mut piece);
                     whole.extend_from_slice(&piece[..count]);
                 }
                 assert_eq!(String::from_utf8(whole).unwrap(), expected);

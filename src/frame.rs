@@ -1,7 +1,7 @@
 //! A message to browsers, and the form it takes on each transport. The payload is there once,
 //! however many receive it, in whichever forms.
 
-use crate::copy::{Copy, base64_len};
+use crate::copy::{Copy, Place, SPELLED, base64_len, text_len};
 use crate::limits::FORM_CHARGE;
 use crate::memory::{Charge, Memory};
 use crate::outbox::Opcode;
@@ -74,22 +74,24 @@ impl Message {
                     false => format!("id: {mark}\n"),
                 };
                 // A line of data ends at a CR too: that would be lost.
-                match text && !self.payload.contains(&b'\r') {
-                    true => (id.into_bytes(), Body::Lines),
-                    false => {
-                        let name = if text { "text64" } else { "binary" };
-                        let head = format!("event: {name}\n{id}data: ");
-                        (head.into_bytes(), Body::Base64)
-                    }
-                }
+                let (name, body) = match text && !self.payload.contains(&b'\r') {
+                    true => ("", Body::Lines),
+                    false if text => ("event: text64\n", Body::Base64),
+                    false => ("event: binary\n", Body::Base64),
+                };
+                (format!("{name}{id}data: ").into_bytes(), body)
             }
             Form::Body => (Vec::new(), Body::Plain),
         };
-        let len = head.len() + body.len(&self.payload);
+        let len = match body {
+            Body::Plain => self.payload.len(),
+            Body::Lines => text_len(&self.payload, spell),
+            Body::Base64 => base64_len(self.payload.len()),
+        };
         Some(Rc::new(Frame {
+            len: head.len() + len + body.end().len(),
             head,
             body,
-            len,
             opcode: self.opcode,
             payload: self.payload.clone(),
             mark: self.mark,
@@ -134,49 +136,30 @@ pub struct Frame {
 enum Body {
     /// The payload.
     Plain,
-    /// Each line of it behind `data: `, and a blank line.
+    /// Its lines, each but the first, which the head begins, behind `data: `; and a blank line.
     Lines,
     /// Base64 of it, and a blank line.
     Base64,
 }
 
-const DATA: &[u8] = b"data: ";
-
 impl Body {
-    fn len(self, payload: &[u8]) -> usize {
+    /// What stands behind the payload.
+    fn end(self) -> &'static [u8] {
         match self {
-            Body::Plain => payload.len(),
-            Body::Lines => {
-                let lines = 1 + payload.iter().filter(|&&b| b == b'\n').count();
-                payload.len() + lines * DATA.len() + 2
-            }
-            Body::Base64 => base64_len(payload.len()) + 2,
+            Body::Plain => b"",
+            Body::Lines | Body::Base64 => b"\n\n",
         }
     }
+}
 
-    /// Copies bytes from offset `from` on; returns how many fitted.
-    fn copy(self, payload: &[u8], from: usize, to: &mut [u8]) -> usize {
-        let mut copy = Copy::new(from, to);
-        match self {
-            Body::Plain => copy.part(payload),
-            Body::Lines => {
-                for line in payload.split(|&b| b == b'\n') {
-                    copy.part(DATA);
-                    copy.part(line);
-                    copy.part(b"\n");
-                    if copy.full() {
-                        break;
-                    }
-                }
-                copy.part(b"\n");
-            }
-            Body::Base64 => {
-                copy.base64(payload);
-                copy.part(b"\n\n");
-            }
-        }
-        copy.len()
+/// [`Body::Lines`], byte by byte.
+fn spell(byte: u8, to: &mut [u8; SPELLED]) -> usize {
+    if byte == b'\n' {
+        *to = *b"\ndata: ";
+        return to.len();
     }
+    to[0] = byte;
+    1
 }
 
 impl Frame {
@@ -185,7 +168,7 @@ impl Frame {
         self.len
     }
 
-    /// It has at least its head.
+    /// There are none: the body of an answer may be empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -204,16 +187,18 @@ impl Frame {
         }
     }
 
-    /// Copies its bytes from offset `from` on; returns how many fitted.
-    pub fn copy(&self, from: usize, to: &mut [u8]) -> usize {
-        let head = &self.head[from.min(self.head.len())..];
-        let fits = head.len().min(to.len());
-        to[..fits].copy_from_slice(&head[..fits]);
-        if fits < head.len() {
-            return fits;
+    /// Copies its bytes from offset `from` on; returns how many fitted. `place`: where an earlier
+    /// copy has left it, no further than `from`.
+    pub fn copy(&self, from: usize, place: &mut Place, to: &mut [u8]) -> usize {
+        let mut copy = Copy::new(from, to);
+        copy.part(&self.head);
+        match self.body {
+            Body::Plain => copy.part(&self.payload),
+            Body::Lines => copy.text(&self.payload, spell, place),
+            Body::Base64 => copy.base64(&self.payload),
         }
-        let from = from.saturating_sub(self.head.len());
-        fits + self.body.copy(&self.payload, from, &mut to[fits..])
+        copy.part(self.body.end());
+        copy.len()
     }
 }
 
@@ -243,14 +228,14 @@ mod tests {
         let frame = message.frame(form, &memory).unwrap();
         drop(message);
         let mut whole = vec![0; frame.len() + 1];
-        let len = frame.copy(0, &mut whole);
+        let len = frame.copy(0, &mut Place::default(), &mut whole);
         whole.truncate(len);
         assert_eq!(len, frame.len());
         for piece in [1, 2, 3, 7, 63, 64, 65] {
-            let mut pieces = Vec::new();
+            let (mut pieces, mut place) = (Vec::new(), Place::default());
             while pieces.len() < len {
                 let mut to = vec![0; piece];
-                let count = frame.copy(pieces.len(), &mut to);
+                let count = frame.copy(pieces.len(), &mut place, &mut to);
                 assert!(count > 0);
                 pieces.extend_from_slice(&to[..count]);
             }
@@ -274,6 +259,7 @@ mod tests {
         };
         let (shown, mark) = (mark.to_string(), Some(mark));
         let long = "x".repeat(200);
+        let lines = format!("{long}\n\n{long}");
         for (opcode, payload, mark, form, expected) in [
             (
                 Opcode::Text,
@@ -312,6 +298,13 @@ mod tests {
                 None,
                 Form::Event,
                 format!("data: {long}\n\n"),
+            ),
+            (
+                Opcode::Text,
+                &lines,
+                None,
+                Form::Event,
+                format!("data: {long}\ndata: \ndata: {long}\n\n"),
             ),
             (
                 Opcode::Text,

@@ -1,6 +1,7 @@
 //! What waits to be written to one browser: messages, shared with other queues, and what is
 //! said to it alone.
 
+use crate::copy::Place;
 use crate::element::Element;
 use crate::frame::{Frame, Mark};
 use crate::limits::QUEUE_SLOT;
@@ -52,10 +53,10 @@ impl Item {
     }
 
     /// Copies bytes from offset `from` on; returns how many fitted.
-    fn copy(&self, from: usize, to: &mut [u8]) -> usize {
+    fn copy(&self, from: usize, place: &mut Place, to: &mut [u8]) -> usize {
         match self {
-            Item::Data { frame, .. } => frame.copy(from, to),
-            Item::Element { element, .. } => element.copy(from, to),
+            Item::Data { frame, .. } => frame.copy(from, place, to),
+            Item::Element { element, .. } => element.copy(from, place, to),
             Item::Answer { bytes, .. } | Item::Pong(bytes) | Item::Other(bytes) => {
                 let rest = &bytes[from..];
                 let fits = rest.len().min(to.len());
@@ -82,6 +83,8 @@ pub struct Queue {
     items: VecDeque<Item>,
     /// Bytes of the first item that are written.
     begun: usize,
+    /// How far it was spelled then, or shortly before.
+    place: Place,
     size: usize,
     bound: usize,
 }
@@ -92,6 +95,7 @@ impl Queue {
         Queue {
             items: VecDeque::new(),
             begun: 0,
+            place: Place::default(),
             size: 0,
             bound,
         }
@@ -209,7 +213,7 @@ impl Queue {
 
     /// The next bytes to write: a large item's own, several small ones gathered in
     /// `scratch`, so that a burst of small frames is one system call and one segment.
-    pub fn next<'a>(&'a self, scratch: &'a mut [u8]) -> &'a [u8] {
+    pub fn next<'a>(&'a mut self, scratch: &'a mut [u8]) -> &'a [u8] {
         let Some(first) = self.items.front() else {
             return &[];
         };
@@ -218,14 +222,15 @@ impl Queue {
                 return rest;
             }
         }
-        let (mut len, mut from) = (0, self.begun);
+        let (mut len, mut from, mut place) = (0, self.begun, &mut self.place);
+        let mut start = Place::default();
         for item in &self.items {
-            let copied = item.copy(from, &mut scratch[len..]);
+            let copied = item.copy(from, place, &mut scratch[len..]);
             len += copied;
             if from + copied < item.len() {
                 break;
             }
-            from = 0;
+            (from, place) = (0, &mut start);
         }
         &scratch[..len]
     }
@@ -239,7 +244,7 @@ impl Queue {
                 return;
             }
             count -= left;
-            self.begun = 0;
+            (self.begun, self.place) = (0, Place::default());
             self.size -= first.counts();
             self.items.pop_front();
             self.shrink();
@@ -258,6 +263,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy::LOOKED_AT;
     use crate::frame::{Form, Message};
     use crate::memory::{Bounds, Memory};
     use crate::outbox::Opcode;
@@ -269,10 +275,14 @@ mod tests {
         for_slots: 0,
     };
 
-    fn push(queue: &mut Queue, memory: &Memory, payload: &str) {
+    fn text(payload: &str, form: Form, memory: &Memory) -> Rc<Frame> {
         let charge = memory.outbound(payload.len()).unwrap();
         let message = Message::new(Opcode::Text, payload.as_bytes().to_vec(), charge);
-        let frame = message.frame(Form::WebSocket, memory).unwrap();
+        message.frame(form, memory).unwrap()
+    }
+
+    fn push(queue: &mut Queue, memory: &Memory, payload: &str) {
+        let frame = text(payload, Form::WebSocket, memory);
         queue.push(frame, memory.slots(QUEUE_SLOT).unwrap());
     }
 
@@ -286,24 +296,72 @@ mod tests {
 
     #[test]
     fn short_writes_keep_the_bytes_in_order() {
-        let memory = Memory::new(MEMORY);
+        let memory = Memory::new(Bounds {
+            all: 1 << 20,
+            ..MEMORY
+        });
+        let slot = || memory.slots(QUEUE_SLOT).unwrap();
         for step in 1..20 {
             let mut queue = Queue::new(1000);
             push(&mut queue, &memory, "one");
             push(&mut queue, &memory, "a longer one, past the scratch");
             push(&mut queue, &memory, "two");
+            queue.push(text("\nlines\n\n", Form::Event, &memory), slot());
+            let element = Element::new(text("\"\0\"three", Form::Body, &memory), true);
+            queue.push_array(b"OK".to_vec(), vec![(Box::new(element), slot())], "]");
             queue.push_head(b"HEAD".to_vec());
             let mut all = Vec::new();
             while !queue.is_empty() {
                 all.extend(write(&mut queue, step));
             }
-            assert_eq!(
-                all,
-                b"HEAD\x81\x03one\x81\x1ea longer one, past the scratch\x81\x03two"
-            );
+            let frames = b"HEAD\x81\x03one\x81\x1ea longer one, past the scratch\x81\x03two";
+            let all = all.strip_prefix(frames).unwrap();
+            let event = b"data: \ndata: lines\ndata: \ndata: \n\n";
+            let all = all.strip_prefix(event).unwrap();
+            assert_eq!(all, br#"OK["\"\u0000\"three"]"#);
             assert_eq!(queue.size(), 0);
         }
         assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn a_long_text_is_not_begun_anew_for_each_write() {
+        let memory = Memory::new(Bounds {
+            all: 1 << 20,
+            ..MEMORY
+        });
+        let slot = || memory.slots(QUEUE_SLOT).unwrap();
+        // In longer pieces than are taken.
+        let write = |mut queue: Queue| {
+            let (mut all, before) = (Vec::new(), LOOKED_AT.get());
+            let mut scratch = [0; 4096];
+            while !queue.is_empty() {
+                let bytes = queue.next(&mut scratch);
+                let bytes = &bytes[..bytes.len().min(3000)];
+                all.extend_from_slice(bytes);
+                let taken = bytes.len();
+                queue.wrote(taken);
+            }
+            (String::from_utf8(all).unwrap(), LOOKED_AT.get() - before)
+        };
+        for payload in ["a", "\"", "\u{1}", "\n", "a\"\u{e9}\n"] {
+            let payload = payload.repeat(65536 / payload.len());
+            let most = 4 * payload.len();
+
+            let mut queue = Queue::new(0);
+            queue.push(text(&payload, Form::Event, &memory), slot());
+            let (written, looked_at) = write(queue);
+            let lines = payload.replace('\n', "\ndata: ");
+            assert!(written == format!("data: {lines}\n\n"));
+            assert!(looked_at <= most, "{looked_at}");
+
+            let mut queue = Queue::new(0);
+            let element = Element::new(text(&payload, Form::Body, &memory), true);
+            queue.push_array(Vec::new(), vec![(Box::new(element), slot())], "]");
+            let (written, looked_at) = write(queue);
+            assert!(serde_json::json!([payload]) == written.parse::<serde_json::Value>().unwrap());
+            assert!(looked_at <= most, "{looked_at}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub fn run(bytes: &[u8]) {
     let Some((&how, rest)) = bytes.split_first() else {
         return;
     };
-    // Of an event stream each write begins at the first line: a few hundred bytes are enough.
+    // However little a write takes, the scratch is filled: a few hundred bytes are enough.
     let mut payload = stretch(rest);
     payload.truncate(700);
     let text = core::str::from_utf8(&payload).is_ok() && how & 0x80 == 0;

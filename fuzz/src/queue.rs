@@ -3,6 +3,7 @@
 use super::input::stretch;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ws2cgi::copy::Place;
 use ws2cgi::element::Element;
 use ws2cgi::frame::{Form, Mark, Message};
 use ws2cgi::limits::QUEUE_SLOT;
@@ -152,7 +153,10 @@ fn step_of(queue: &mut Queue, eager: &mut Eager, memory: &Memory, step: u8, payl
             assert_eq!(queue.first_message().is_some(), is_message);
             let taken = queue.take_message().map(|(frame, _)| {
                 let mut bytes = vec![0; frame.len()];
-                assert_eq!(frame.copy(0, &mut bytes), bytes.len());
+                assert_eq!(
+                    frame.copy(0, &mut Place::default(), &mut bytes),
+                    bytes.len()
+                );
                 bytes
             });
             assert_eq!(taken.is_some(), is_message);
@@ -259,7 +263,8 @@ fn push_array(queue: &mut Queue, eager: &mut Eager, memory: &Memory, mut payload
         };
         // What a reader makes of it is looked at below.
         let mut bytes = vec![0; element.len() + 1];
-        assert_eq!(element.copy(0, &mut bytes), element.len());
+        let copied = element.copy(0, &mut Place::default(), &mut bytes);
+        assert_eq!(copied, element.len());
         bytes.truncate(element.len());
         eager.push(Kind::Element, bytes);
         expected.push(value);
