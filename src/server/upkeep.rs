@@ -51,9 +51,14 @@ impl<S: Sys> Server<S> {
         self.clear_spool();
     }
 
+    /// Whether the run folder is still ours. What lies in another daemon's is not touched.
+    pub(super) fn has_folder(&self) -> bool {
+        self.run.is_locked_by(&self.shared.sys, &self.lock)
+    }
+
     /// Whatever is not there any more under its name, nobody finds.
     fn put_back(&mut self) -> Result<(), String> {
-        if !self.run.is_locked_by(&self.shared.sys, &self.lock) {
+        if !self.has_folder() {
             let folder = self.run.path();
             return Err(format!(
                 "{folder} was removed or replaced: nobody can reach this daemon; restart it"
@@ -107,7 +112,7 @@ impl<S: Sys> Server<S> {
     fn clear_spool(&mut self) {
         let (now, sys) = (self.shared.now, &self.shared.sys);
         let (seen_at, seen) = &self.upkeep.spooled;
-        if now < *seen_at + SPOOL_LEFT || !self.outbox.idle(sys) {
+        if now < *seen_at + SPOOL_LEFT || !self.outbox.idle(sys) || !self.has_folder() {
             return;
         }
         let (mut there, mut gone) = (Vec::new(), 0);

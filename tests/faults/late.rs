@@ -1,6 +1,6 @@
 //! What a daemon does by the clock: longer than a quick test may take.
 
-use crate::harness::{Daemon, wait_for};
+use crate::harness::{Daemon, Start, wait_for};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -65,4 +65,20 @@ fn a_spool_file_is_not_taken_for_the_last_of_its_name() {
         daemon.outbox("textfile /act img");
         assert_eq!(ws.text(), format!("img {count}"));
     }
+}
+
+#[test]
+fn a_daemon_whose_folder_was_replaced_takes_no_spool_file() {
+    let mut daemon = Daemon::start();
+    std::fs::rename(daemon.path("run"), daemon.path("moved")).expect("rename");
+    let run = daemon.path("run").display().to_string();
+    let other = Start::default().args(&format!("--run {run}")).ready();
+    // It would take the file away itself.
+    other.signal("STOP");
+    let file = daemon.path("run/spool/theirs");
+    std::fs::write(&file, "theirs").expect("write");
+    // Two looks.
+    sleep(Duration::from_secs(45));
+    daemon.expect("run was removed or replaced: nobody can reach this daemon; restart it");
+    assert!(file.exists());
 }
