@@ -301,7 +301,7 @@ fn field(line: &[u8]) -> Result<(&str, &[u8]), String> {
 fn status(value: &str) -> Result<(u16, String), String> {
     let (code, phrase) = value.split_once(' ').unwrap_or((value, ""));
     match code.parse() {
-        Ok(code @ 200..=599) if value.len() >= 3 => Ok((code, phrase.trim_ascii().to_owned())),
+        Ok(status @ 200..=599) if code.len() == 3 => Ok((status, phrase.trim_ascii().to_owned())),
         _ => Err(format!("no status from 200 to 599: '{value}'")),
     }
 }
@@ -390,6 +390,9 @@ mod tests {
             b"A: b\x1bc\n\n",
             b"Status: 403 b\x7fc\n\n",
             b"WS-State: b\0c\n\n",
+            b"Status: +200 x\n\n",
+            b"Status: 0200 x\n\n",
+            b"Status: +20 x\n\n",
             b"Status: 99 x\n\n",
             b"Status: 101 x\n\n",
             b"Status: x\n\n",
