@@ -3,7 +3,7 @@
 
 use crate::close::Close;
 use crate::http::{self, Answer, Fields};
-use crate::limits::{REPLY_HEAD, STATE};
+use crate::limits::{REPLY_HEAD, REPLY_WARNINGS, STATE};
 use crate::outbox::Opcode;
 use crate::target::{Target, room};
 
@@ -67,9 +67,6 @@ pub struct Message {
     /// UTF-8 where it is text.
     pub payload: Vec<u8>,
 }
-
-/// How many of a reply's mistakes are logged.
-const WARNINGS: usize = 8;
 
 /// What an open program wants.
 #[derive(Debug)]
@@ -173,7 +170,7 @@ impl Reply {
     }
 
     fn warn(&mut self, warning: String) {
-        if self.warnings.len() < WARNINGS {
+        if self.warnings.len() < REPLY_WARNINGS {
             self.warnings.push(warning);
         }
     }
@@ -390,12 +387,12 @@ mod tests {
             b"A: b\x1bc\n\n",
             b"Status: 403 b\x7fc\n\n",
             b"WS-State: b\0c\n\n",
-            b"Status: +200 x\n\n",
-            b"Status: 0200 x\n\n",
-            b"Status: +20 x\n\n",
             b"Status: 99 x\n\n",
             b"Status: 101 x\n\n",
             b"Status: x\n\n",
+            b"Status: +200 x\n\n",
+            b"Status: 0200 x\n\n",
+            b"Status: +20 x\n\n",
             b"WS-To: nobody\n\n",
             b"WS-Join: a\n\n",
             b"WS-Close: 1005\n\n",

@@ -7,7 +7,7 @@ use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Fields, Refusal, Style};
-use crate::limits::{ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
+use crate::limits::{ADMISSION_PAUSE, ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
 use crate::memory::Charge;
 use crate::route;
 use crate::sys::{Datagram, Kind, Sys};
@@ -17,9 +17,6 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use log::{debug, info, warn};
 use std::io::ErrorKind;
-
-/// Between two tries while there is no room for newcomers.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection on `--listen` whose request head is not complete.
 pub struct Newcomer<F> {
@@ -116,10 +113,10 @@ impl<S: Sys> Server<S> {
     /// With no descriptor to be had, a readable socket would make the loop spin.
     fn pause_admission(&mut self, why: &str) {
         // One line for all of the pauses in a row.
-        if self.admit_again + PAUSE < self.shared.now {
+        if self.admit_again + ADMISSION_PAUSE < self.shared.now {
             warn!("newcomers wait: {why}");
         }
-        self.admit_again = self.shared.now + PAUSE;
+        self.admit_again = self.shared.now + ADMISSION_PAUSE;
     }
 
     fn arrival(&self, bytes: &[u8], datagram: Datagram<S::Fd>) -> Result<Arrival<S::Fd>, Unfit> {
