@@ -61,6 +61,11 @@ pub struct Arrival<F> {
     pub early: Vec<u8>,
 }
 
+/// Whether there are descriptors for what one record may bring.
+fn two_are_free<S: Sys>(sys: &S) -> bool {
+    sys.inherited(0).is_ok_and(|_one| sys.inherited(0).is_ok())
+}
+
 impl<S: Sys> Server<S> {
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
@@ -78,7 +83,7 @@ impl<S: Sys> Server<S> {
             }
             let sys = &self.shared.sys;
             // With none free, recvmsg would succeed and the descriptors be gone.
-            if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
+            if !two_are_free(sys) {
                 return self.pause_admission("no descriptors are left");
             }
             let Some(handoff) = &self.handoff else {
