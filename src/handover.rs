@@ -2,16 +2,12 @@
 
 use crate::handoff::Record;
 use crate::http::Refusal;
-use crate::limits::HANDOFF_WAIT;
+use crate::limits::{HANDOFF_RETRY, HANDOFF_WAIT};
 use crate::logging;
 use crate::rundir::RunDir;
 use crate::sys::{Environment, Kind, Sys};
 use crate::variables::Variables;
-use core::time::Duration;
 use std::io::ErrorKind;
-
-/// Between two tries while the daemon's socket is full.
-const RETRY: Duration = Duration::from_millis(10);
 
 /// What the daemon is told of the request. None: there is none; it has been said on stderr.
 pub fn record<S: Sys>(program: &str, env: &Environment) -> Option<Record> {
@@ -61,7 +57,7 @@ pub fn send<S: Sys>(
         };
         return Err(match error.kind() {
             ErrorKind::WouldBlock if sys.now() < deadline => {
-                let _ = sys.wait(Some(sys.now() + RETRY), &mut Vec::new());
+                let _ = sys.wait(Some(sys.now() + HANDOFF_RETRY), &mut Vec::new());
                 continue;
             }
             ErrorKind::WouldBlock => Refusal::busy("busy", "503: ws2cgi is busy"),

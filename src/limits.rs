@@ -12,9 +12,14 @@ pub const HANDOFF_DESCRIPTORS: usize = 8;
 
 /// How long `nph-*` waits for room in the daemon's socket, whose queue holds about 11.
 pub const HANDOFF_WAIT: Duration = Duration::from_secs(1);
+/// Between two tries meanwhile, as nothing tells when there is room.
+pub const HANDOFF_RETRY: Duration = Duration::from_millis(10);
 
 /// Hand-off records and new connections taken in one turn of the loop.
 pub const ADMISSIONS_PER_TURN: usize = 32;
+/// Between two tries while there is no descriptor for newcomers: their sockets stay readable, and
+/// the loop would spin.
+pub const ADMISSION_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request head read on `--listen`, as boa's.
 pub const HEAD: usize = 8 * 1024;
@@ -53,6 +58,8 @@ pub const READS_PER_TURN: usize = 4;
 
 /// The header block of a CGI reply; the body has `--max-reply`.
 pub const REPLY_HEAD: usize = 8 * 1024;
+/// How many of a reply's mistakes are logged: one program can make thousands.
+pub const REPLY_WARNINGS: usize = 8;
 /// What of one event's stderr is logged; the rest is read and discarded.
 pub const STDERR_LOGGED: usize = 4 * 1024;
 /// From SIGTERM to SIGKILL for a program past its deadline.

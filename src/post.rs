@@ -14,7 +14,8 @@ pub fn run<S: Sys>(sys: &mut S, program: &str, called_as: &str, env: &Environmen
     };
     let run = RunDir::find(sys, called_as, env);
     let refusal = match (descriptor(sys, 0), descriptor(sys, 1)) {
-        (_, None) => return 0,
+        // Nobody is there to answer: the browser may have gone meanwhile.
+        (_, None | Some((_, Kind::Unconnected))) => return 0,
         (_, Some((stdout, Kind::Stream { .. }))) => send(sys, &record, &run, &[&stdout]).err(),
         (
             Some((stdin, Kind::PipeReader | Kind::File | Kind::Stream { .. })),

@@ -3,7 +3,7 @@
 
 use crate::close::Close;
 use crate::http::{self, Answer, Fields};
-use crate::limits::{REPLY_HEAD, STATE};
+use crate::limits::{REPLY_HEAD, REPLY_WARNINGS, STATE};
 use crate::outbox::Opcode;
 use crate::target::{Target, room};
 
@@ -67,9 +67,6 @@ pub struct Message {
     /// UTF-8 where it is text.
     pub payload: Vec<u8>,
 }
-
-/// How many of a reply's mistakes are logged.
-const WARNINGS: usize = 8;
 
 /// What an open program wants.
 #[derive(Debug)]
@@ -179,7 +176,7 @@ impl Reply {
     }
 
     fn warn(&mut self, warning: String) {
-        if self.warnings.len() < WARNINGS {
+        if self.warnings.len() < REPLY_WARNINGS {
             self.warnings.push(warning);
         }
     }
@@ -307,7 +304,7 @@ fn field(line: &[u8]) -> Result<(&str, &[u8]), String> {
 fn status(value: &str) -> Result<(u16, String), String> {
     let (code, phrase) = value.split_once(' ').unwrap_or((value, ""));
     match code.parse() {
-        Ok(code @ 200..=599) if value.len() >= 3 => Ok((code, phrase.trim_ascii().to_owned())),
+        Ok(status @ 200..=599) if code.len() == 3 => Ok((status, phrase.trim_ascii().to_owned())),
         _ => Err(format!("no status from 200 to 599: '{value}'")),
     }
 }
@@ -399,6 +396,9 @@ mod tests {
             b"Status: 99 x\n\n",
             b"Status: 101 x\n\n",
             b"Status: x\n\n",
+            b"Status: +200 x\n\n",
+            b"Status: 0200 x\n\n",
+            b"Status: +20 x\n\n",
             b"WS-To: nobody\n\n",
             b"WS-Join: a\n\n",
             b"WS-Close: 1005\n\n",

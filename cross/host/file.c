@@ -34,7 +34,7 @@ u32 IMPORT(take_inherited)(u32 number)
 
 static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
 {
-    uint64_t words[6];
+    uint64_t words[7];
     if (result < 0)
         return failed();
     words[0] = S_ISREG(stat->st_mode)    ? 1
@@ -47,8 +47,9 @@ static u32 give_stat(int result, const struct stat *stat, u32 to, u32 room)
     words[2] = stat->st_nlink;
     words[3] = stat->st_dev;
     words[4] = stat->st_ino;
-    words[5] = stat->st_uid == 0 && (!(stat->st_mode & 022) || stat->st_mode & S_ISVTX);
-    give_words(to, room, words, 6);
+    words[5] = (uint64_t)stat->st_ctime;
+    words[6] = stat->st_uid == 0 && (!(stat->st_mode & 022) || stat->st_mode & S_ISVTX);
+    give_words(to, room, words, 7);
     return 0;
 }
 

@@ -7,7 +7,7 @@ use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Fields, Refusal, Style};
-use crate::limits::{ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
+use crate::limits::{ADMISSION_PAUSE, ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
 use crate::memory::Charge;
 use crate::route;
 use crate::sys::{Datagram, Kind, Sys};
@@ -17,9 +17,6 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use log::{debug, info, warn};
 use std::io::ErrorKind;
-
-/// Between two tries while there is no room for newcomers.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection on `--listen` whose request head is not complete.
 pub struct Newcomer<F> {
@@ -64,6 +61,11 @@ pub struct Arrival<F> {
     pub early: Vec<u8>,
 }
 
+/// Whether there are descriptors for what one record may bring.
+fn two_are_free<S: Sys>(sys: &S) -> bool {
+    sys.inherited(0).is_ok_and(|_one| sys.inherited(0).is_ok())
+}
+
 impl<S: Sys> Server<S> {
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
@@ -81,7 +83,7 @@ impl<S: Sys> Server<S> {
             }
             let sys = &self.shared.sys;
             // With none free, recvmsg would succeed and the descriptors be gone.
-            if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
+            if !two_are_free(sys) {
                 return self.pause_admission("no descriptors are left");
             }
             let Some(handoff) = &self.handoff else {
@@ -116,10 +118,10 @@ impl<S: Sys> Server<S> {
     /// With no descriptor to be had, a readable socket would make the loop spin.
     fn pause_admission(&mut self, why: &str) {
         // One line for all of the pauses in a row.
-        if self.admit_again + PAUSE < self.shared.now {
+        if self.admit_again + ADMISSION_PAUSE < self.shared.now {
             warn!("newcomers wait: {why}");
         }
-        self.admit_again = self.shared.now + PAUSE;
+        self.admit_again = self.shared.now + ADMISSION_PAUSE;
     }
 
     fn arrival(&self, bytes: &[u8], datagram: Datagram<S::Fd>) -> Result<Arrival<S::Fd>, Unfit> {

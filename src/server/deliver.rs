@@ -4,7 +4,7 @@ use super::Server;
 use crate::client::Client;
 use crate::close::By;
 use crate::frame::{Form, Frame, Message};
-use crate::limits::{MESSAGE_CHARGE, QUEUE_SLOT, READS_PER_TURN};
+use crate::limits::{MESSAGE_CHARGE, QUEUE_SLOT, READS_PER_TURN, ROOMS};
 use crate::memory::Charge;
 use crate::outbox::{self, Command, Line, Lines, Opcode, Payload};
 use crate::sys::{FileType, Open, Sys};
@@ -223,7 +223,7 @@ impl<S: Sys> Server<S> {
         if let Some(client) = self.clients.get_mut(number) {
             if !client.join(room) {
                 warn!(
-                    "{}: not joined to @{room}: it is in 16 rooms already",
+                    "{}: not joined to @{room}: it is in {ROOMS} rooms already",
                     client.id
                 );
             }

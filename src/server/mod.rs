@@ -415,7 +415,9 @@ impl<S: Sys> Server<S> {
         self.stopping = Some(end);
         info!("shutting down");
         // No one can come any more; those who wait in the kernel's queues get an answer.
-        self.run.shut(&self.shared.sys);
+        if self.has_folder() {
+            self.run.shut(&self.shared.sys);
+        }
         self.take_handoffs();
         for i in 0..self.listeners.len() {
             self.take_connections(i);
@@ -479,6 +481,8 @@ impl<S: Sys> Server<S> {
             .iter()
             .for_each(|farewell| farewell.abandon(sys));
         self.write_status(true, true);
-        self.run.leave(&self.shared.sys);
+        if self.has_folder() {
+            self.run.leave(&self.shared.sys);
+        }
     }
 }

@@ -120,12 +120,12 @@ fn fit_descriptors<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
 /// for what an allocator cannot use of it.
 fn fit_memory<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
     let limit = sys.memory_limit();
-    let fits = limit.saturating_sub(limits::UNCOUNTED_MEMORY) / 5 * 4;
+    let fits = fits(limit);
     if fits < config.least_memory() {
         return Err(format!(
-            "a limit of {limit} bytes of memory is too low: {} are needed (raise it, ulimit -v \
-             or the build's MEMORY, or lower --jobs, --max-message or --max-reply)",
-            config.least_memory() / 4 * 5 + limits::UNCOUNTED_MEMORY
+            "a limit of {limit} bytes of memory is too low: at least {} are needed (raise it, \
+             ulimit -v or the build's MEMORY, or lower --jobs, --max-message or --max-reply)",
+            needed(config.least_memory())
         ));
     }
     if fits < config.memory {
@@ -133,6 +133,17 @@ fn fit_memory<S: Sys>(sys: &S, config: &mut Config) -> Result<(), String> {
         config.memory = fits;
     }
     Ok(())
+}
+
+/// What of a limit may be `--memory`.
+fn fits(limit: usize) -> usize {
+    limit.saturating_sub(limits::UNCOUNTED_MEMORY) / 5 * 4
+}
+
+/// The limit that a `--memory` needs.
+fn needed(memory: usize) -> usize {
+    let room = memory.div_ceil(4).saturating_mul(5);
+    room.saturating_add(limits::UNCOUNTED_MEMORY)
 }
 
 fn owner<S: Sys>(sys: &S, config: &Config) -> Result<Option<(u32, u32)>, String> {
@@ -182,6 +193,28 @@ impl<S: Sys> Server<S> {
                 write_all(&self.shared.sys, &fd, b"\n").map_err(|e| format!("--ready-fd: {e}"))
             }
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_would_fit() {
+        for least in [
+            1,
+            7,
+            8,
+            2_310_000,
+            usize::MAX / 5 * 4 - limits::UNCOUNTED_MEMORY,
+        ] {
+            assert!(fits(needed(least)) >= least, "{least}");
+            assert!(fits(needed(least) - 1) < least, "{least}");
+        }
+        for least in [usize::MAX / 5 * 4 + 5, usize::MAX - 1, usize::MAX] {
+            assert_eq!(needed(least), usize::MAX, "{least}");
         }
     }
 }

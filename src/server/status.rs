@@ -42,6 +42,9 @@ impl<S: Sys> Server<S> {
         }
         self.status.changed = false;
         self.status.next = now + self.status.period.unwrap_or_default();
+        if !self.has_folder() {
+            return;
+        }
         let (path, new) = self.run.status();
         let sys = &self.shared.sys;
         // Left by a daemon that was killed here.

@@ -11,8 +11,9 @@ use log::{error, info, warn};
 /// When the run folder is looked at, and what was seen there.
 pub struct Upkeep {
     next: Duration,
-    /// Files of the spool folder at a moment when no line waited, and that moment.
-    spooled: (Duration, Vec<String>),
+    /// Files of the spool folder at a moment when no line waited, each with the time of its last
+    /// change, and that moment.
+    spooled: (Duration, Vec<(String, u64)>),
     /// What could not be put back, so that it is said once.
     failure: String,
 }
@@ -50,9 +51,14 @@ impl<S: Sys> Server<S> {
         self.clear_spool();
     }
 
+    /// Whether the run folder is still ours. What lies in another daemon's is not touched.
+    pub(super) fn has_folder(&self) -> bool {
+        self.run.is_locked_by(&self.shared.sys, &self.lock)
+    }
+
     /// Whatever is not there any more under its name, nobody finds.
     fn put_back(&mut self) -> Result<(), String> {
-        if !self.run.is_locked_by(&self.shared.sys, &self.lock) {
+        if !self.has_folder() {
             let folder = self.run.path();
             return Err(format!(
                 "{folder} was removed or replaced: nobody can reach this daemon; restart it"
@@ -106,18 +112,25 @@ impl<S: Sys> Server<S> {
     fn clear_spool(&mut self) {
         let (now, sys) = (self.shared.now, &self.shared.sys);
         let (seen_at, seen) = &self.upkeep.spooled;
-        if now < *seen_at + SPOOL_LEFT || !self.outbox.idle(sys) {
+        if now < *seen_at + SPOOL_LEFT || !self.outbox.idle(sys) || !self.has_folder() {
             return;
         }
-        let mut names = self.run.spooled(sys);
-        let before = names.len();
-        names.retain(|name| !(seen.contains(name) && sys.unlink(&self.run.spool(name)).is_ok()));
-        let gone = before - names.len();
+        let (mut there, mut gone) = (Vec::new(), 0);
+        for name in self.run.spooled(sys) {
+            let path = self.run.spool(&name);
+            // The next of its name may well have its inode.
+            let changed = sys.lstat(&path).map_or(0, |stat| stat.changed);
+            let file = (name, changed);
+            match seen.contains(&file) && sys.unlink(&path).is_ok() {
+                true => gone += 1,
+                false => there.push(file),
+            }
+        }
         if gone > 0 {
             let seconds = SPOOL_LEFT.as_secs();
             let folder = self.run.of(Place::Spool);
             info!("{gone} files removed from {folder}: no line named them for {seconds} s");
         }
-        self.upkeep.spooled = (now, names);
+        self.upkeep.spooled = (now, there);
     }
 }

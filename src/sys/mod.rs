@@ -318,6 +318,9 @@ pub struct Stat {
     pub links: u64,
     /// Device and inode: two descriptors of one file are equal here.
     pub id: (u64, u64),
+    /// When it was last made, written, renamed or given other rights (`st_ctime`, seconds of the
+    /// wall clock): to be compared with itself only.
+    pub changed: u64,
     /// Of a folder: only root can change which names it holds, or everyone his own (sticky).
     pub roots: bool,
 }

@@ -1,6 +1,8 @@
 //! What a daemon does by the clock: longer than a quick test may take.
 
-use crate::harness::{Daemon, wait_for};
+use crate::harness::{Daemon, Start, wait_for};
+use std::thread::sleep;
+use std::time::Duration;
 
 fn spooled(daemon: &Daemon) -> Vec<String> {
     let spool = std::fs::read_dir(daemon.path("run/spool")).expect("spool");
@@ -48,4 +50,35 @@ fn a_spool_file_that_no_line_names_is_removed_and_one_that_waits_is_not() {
         spooled(&daemon).is_empty().then_some(())
     });
     daemon.quiet();
+}
+
+#[test]
+fn a_spool_file_is_not_taken_for_the_last_of_its_name() {
+    let daemon = Daemon::start();
+    let mut ws = daemon.connect("/act");
+    // Whenever the daemon looks, one of them waits for its line, and none for 20 s.
+    let mut count = 0;
+    while daemon.number("/uptime") < 45 {
+        count += 1;
+        std::fs::write(daemon.path("run/spool/img"), format!("img {count}")).expect("write");
+        sleep(Duration::from_secs(4));
+        daemon.outbox("textfile /act img");
+        assert_eq!(ws.text(), format!("img {count}"));
+    }
+}
+
+#[test]
+fn a_daemon_whose_folder_was_replaced_takes_no_spool_file() {
+    let mut daemon = Daemon::start();
+    std::fs::rename(daemon.path("run"), daemon.path("moved")).expect("rename");
+    let run = daemon.path("run").display().to_string();
+    let other = Start::default().args(&format!("--run {run}")).ready();
+    // It would take the file away itself.
+    other.signal("STOP");
+    let file = daemon.path("run/spool/theirs");
+    std::fs::write(&file, "theirs").expect("write");
+    // Two looks.
+    sleep(Duration::from_secs(45));
+    daemon.expect("run was removed or replaced: nobody can reach this daemon; restart it");
+    assert!(file.exists());
 }

@@ -341,6 +341,7 @@ impl Sys for Sim {
                 size: 0,
                 links: 1,
                 id: (2, p as u64),
+                changed: 0,
                 roots: false,
             },
             End::Reader(p) | End::Writer(p) => Stat {
@@ -348,6 +349,7 @@ impl Sys for Sim {
                 size: 0,
                 links: 1,
                 id: (2, p as u64),
+                changed: 0,
                 roots: false,
             },
             _ => Stat {
@@ -355,6 +357,7 @@ impl Sys for Sim {
                 size: 0,
                 links: 1,
                 id: (3, fd.number as u64),
+                changed: 0,
                 roots: false,
             },
         })

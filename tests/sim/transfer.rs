@@ -266,6 +266,7 @@ impl World {
                 size: 0,
                 links: 1,
                 id: (1, 0),
+                changed: 0,
                 roots: true,
             },
             inode => self.os.files.stat(inode),

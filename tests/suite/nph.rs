@@ -297,17 +297,19 @@ fn the_run_folder_is_found_by_variable_by_link_and_by_working_folder() {
 #[test]
 fn a_browser_that_has_gone_is_no_trouble() {
     let daemon = Daemon::start();
-    let (client, server) = tcp_pair();
-    let at_once = libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    setsockopt(&client, Linger, &at_once).expect("SO_LINGER");
-    drop(client); // by a reset
-    let mut nph = daemon.nph("nph-ws", &[ACT]);
-    let child = nph.stdout(OwnedFd::from(server)).stderr(Stdio::piped());
-    let output = child.output().expect("run");
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    for (program, more) in [("nph-ws", ACT), ("ws-post", ("REQUEST_METHOD", "POST"))] {
+        let (client, server) = tcp_pair();
+        let at_once = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(&client, Linger, &at_once).expect("SO_LINGER");
+        drop(client); // by a reset
+        let mut program = daemon.nph(program, &[ACT, more]);
+        let child = program.stdout(OwnedFd::from(server)).stderr(Stdio::piped());
+        let output = child.output().expect("run");
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
     daemon.connect("/act").works();
 }

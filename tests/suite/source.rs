@@ -236,6 +236,27 @@ fn each_room_knows_only_those_of_the_blocks_above() {
 }
 
 #[test]
+fn the_plan_has_a_place_for_every_file() {
+    let plan = text("ARCHITECTURE.md");
+    let table = plan.split("\n## ").next().unwrap_or_default();
+    let rows: Vec<Vec<_>> = table
+        .lines()
+        .map(|row| {
+            let names = row.split('`').skip(1).step_by(2);
+            let names = names.map(|name| name.trim_end_matches('/').trim_end_matches(".rs"));
+            names.collect()
+        })
+        .collect();
+    for file in files("src", ".rs") {
+        let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+        // A folder's own file is named by the folder; those of its folders are named with them.
+        let names: Vec<_> = path.trim_end_matches("/mod").split('/').take(2).collect();
+        let named = |row: &Vec<&str>| names.iter().all(|name| row.contains(name));
+        assert!(rows.iter().any(named), "{file}");
+    }
+}
+
+#[test]
 fn no_line_is_over_100_columns() {
     for file in files("src", ".rs") {
         for (i, line) in text(&file).lines().enumerate() {

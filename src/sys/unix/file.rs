@@ -22,6 +22,7 @@ fn stat_of(stat: FileStat) -> Stat {
         size: stat.st_size.max(0) as u64,
         links: stat.st_nlink.into(),
         id: (stat.st_dev.into(), stat.st_ino.into()),
+        changed: stat.st_ctime as u64,
         roots: stat.st_uid == 0 && (stat.st_mode & 0o022 == 0 || stat.st_mode & libc::S_ISVTX != 0),
     }
 }

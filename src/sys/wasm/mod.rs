@@ -474,7 +474,7 @@ fn socket_address(name: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes([high, low])))
 }
 
-fn stat_of([file_type, size, links, device, inode, roots]: [u64; 6]) -> Stat {
+fn stat_of([file_type, size, links, device, inode, changed, roots]: [u64; 7]) -> Stat {
     Stat {
         file_type: match file_type {
             1 => FileType::Regular,
@@ -487,6 +487,7 @@ fn stat_of([file_type, size, links, device, inode, roots]: [u64; 6]) -> Stat {
         size,
         links,
         id: (device, inode),
+        changed,
         roots: roots != 0,
     }
 }

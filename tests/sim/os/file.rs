@@ -114,6 +114,8 @@ impl Files {
             size: size as u64,
             links: links as u64,
             id,
+            // No inode comes again, so it does for a time.
+            changed: inode,
             roots: file_type == FileType::Folder,
         }
     }
