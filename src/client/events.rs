@@ -269,15 +269,20 @@ impl<F> Client<F> {
         self.partings.drain(..)
     }
 
-    /// Whether its open event has not been started yet.
-    pub fn unstarted(&self) -> bool {
-        matches!(
-            self.work,
-            Work::Waiting {
-                task: Task::Open,
-                ..
-            }
-        )
+    /// The event that waits for a job slot.
+    pub fn waiting(&self) -> Option<Kind> {
+        match &self.work {
+            Work::Waiting { task, .. } => Some(task.kind()),
+            _ => None,
+        }
+    }
+
+    /// The same as the daemon ends: nothing more is read.
+    pub fn left(&mut self) -> Option<Kind> {
+        if matches!(self.link, Link::Draining { .. }) {
+            self.link = Link::Emptying;
+        }
+        self.waiting()
     }
 
     /// Whether its close event has yet to be run to its end.

@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::event::Kind;
 use crate::history::History;
 use crate::job::{Fault, Job};
 use crate::key::Keys;
@@ -430,7 +431,7 @@ impl<S: Sys> Server<S> {
             self.refuse_post(i, &refusal);
         }
         for client in self.clients.values_mut() {
-            if client.unstarted() {
+            if client.waiting() == Some(Kind::Open) {
                 self.shared.counters.refused(refusal.cause);
                 client.refuse(refusal.answer(), None, &mut self.shared);
             } else {
@@ -456,6 +457,12 @@ impl<S: Sys> Server<S> {
     }
 
     fn leave(&mut self) {
+        for job in &mut self.jobs {
+            // Not waited for: init reaps what we leave.
+            job.end(&self.shared.sys, Fault::Timeout);
+        }
+        self.fail_rest();
+        self.sweep();
         let left = self
             .clients
             .values()
@@ -465,10 +472,6 @@ impl<S: Sys> Server<S> {
             self.shared.counters.closes_not_run += left as u64;
             let seconds = SHUTDOWN.as_secs();
             warn!("{left} close events not run: the {seconds} s of a shutdown are over");
-        }
-        for job in &mut self.jobs {
-            // Not waited for: init reaps what we leave.
-            job.end(&self.shared.sys, Fault::Timeout);
         }
         let clients = self.clients.values().map(Client::unsent);
         let unsent = clients.chain(self.farewells.iter().map(Farewell::unsent));

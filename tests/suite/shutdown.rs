@@ -326,6 +326,56 @@ fn close_events_that_could_not_run_are_logged_and_counted() {
 }
 
 #[test]
+fn messages_that_could_not_run_are_logged_counted_and_answered() {
+    let mut daemon = Daemon::with("--event-timeout 60 --jobs 1");
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let mut ws = daemon.connect("/act");
+    let (hang, never) = ("deaf;hang", "note never");
+    let post = |url: &str, script: &str| {
+        let length = script.len().to_string();
+        let (mut body, answer) = daemon.post_begun("ws-post", url, &[("CONTENT_LENGTH", &length)]);
+        body.write_all(script.as_bytes()).expect("write");
+        answer
+    };
+    // One on its own runs; two more wait, two of a connection, and one of a WebSocket.
+    let mut answers = vec![post("/act", hang)];
+    daemon.event("message ");
+    let of_it = format!("/act?{}", events.query());
+    for url in ["/act", "/act", &of_it, &of_it] {
+        answers.push(post(url, never));
+    }
+    ws.send(never);
+    daemon.status_until("/bytes/in", hang.len() + 5 * never.len() + 6);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    for answer in &mut answers {
+        assert_eq!(cgi_answer(answer).status, 504);
+    }
+    assert_eq!(count(&daemon, "note "), 0);
+    let fails = " /act: message event failed: not done within --event-timeout";
+    daemon.expect(fails);
+    assert_eq!(daemon.log().matches(fails).count(), 6);
+    daemon.expect("WARN 2 close events not run: the 10 s of a shutdown are over");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["message"]["failed"], 6);
+    assert_eq!(status["closes_not_run"], 2);
+}
+
+#[test]
+fn an_open_program_that_is_not_done_at_the_end_is_logged_counted_and_answered() {
+    let mut daemon = Daemon::with("--event-timeout 60");
+    let mut opening = daemon.raw("/act?open=deaf;hang", &[]);
+    daemon.event("open ");
+    daemon.signal("TERM");
+    assert_eq!(read_answer(&mut opening).status, 504);
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.expect(" /act: open event failed: not done within --event-timeout");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["open"]["failed"], 1);
+    assert_eq!(status["closes_not_run"], 0);
+}
+
+#[test]
 fn a_hang_up_that_its_parent_ignores_is_ignored() {
     let mut daemon = Start::default().shell("trap '' HUP").ready();
     let mut ws = daemon.connect("/act");
