@@ -322,27 +322,6 @@ impl<S: Sys> Server<S> {
         }
     }
 
-    /// The daemon ends: events that are not over fail, and whoever sent one by POST is told. Close
-    /// events are counted together.
-    pub(super) fn fail_rest(&mut self) {
-        let running = self.jobs.iter().map(|job| (job.client.number, job.kind));
-        let replies = self.answers.iter();
-        let replies = replies.filter(|answer| matches!(answer.stage, Stage::Behind { .. }));
-        let replies = replies.map(|answer| (answer.number, answer.kind));
-        let mut rest: Vec<_> = running.chain(replies).collect();
-        loop {
-            let clients = self.clients.values_mut();
-            rest.extend(clients.filter_map(|client| Some((client.id.number, client.left()?))));
-            rest.retain(|(_, kind)| *kind != Kind::Close);
-            if rest.is_empty() {
-                return;
-            }
-            for (number, kind) in rest.drain(..) {
-                self.begin(number, kind, Err(Fault::Timeout), None);
-            }
-        }
-    }
-
     fn answer_post(&mut self, number: u64, answer: Answer, payment: &mut Payment) {
         let Some(client) = self.clients.get_mut(number) else {
             return;
@@ -376,6 +355,27 @@ impl<S: Sys> Server<S> {
         match kind {
             Kind::Open | Kind::Message => client.resume(&mut self.shared),
             Kind::Close => client.over(),
+        }
+    }
+
+    /// The daemon ends: events that are not over fail, and whoever sent one by POST is told. Close
+    /// events are counted together.
+    pub(super) fn fail_rest(&mut self) {
+        let running = self.jobs.iter().map(|job| (job.client.number, job.kind));
+        let replies = self.answers.iter();
+        let replies = replies.filter(|answer| matches!(answer.stage, Stage::Behind { .. }));
+        let replies = replies.map(|answer| (answer.number, answer.kind));
+        let mut rest: Vec<_> = running.chain(replies).collect();
+        loop {
+            let clients = self.clients.values_mut();
+            rest.extend(clients.filter_map(|client| Some((client.id.number, client.left()?))));
+            rest.retain(|(_, kind)| *kind != Kind::Close);
+            if rest.is_empty() {
+                return;
+            }
+            for (number, kind) in rest.drain(..) {
+                self.begin(number, kind, Err(Fault::Timeout), None);
+            }
         }
     }
 }
