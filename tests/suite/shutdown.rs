@@ -1,6 +1,11 @@
 //! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
 
-use crate::harness::{Daemon, Events, Poller, Start, Ws, cgi_answer, read_answer};
+use crate::harness::{
+    Daemon, Events, FIN, Poller, Start, TEXT, Ws, cgi_answer, masked, read_answer,
+};
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt::Linger};
+use serde_json::json;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 
@@ -359,6 +364,33 @@ fn messages_that_could_not_run_are_logged_counted_and_answered() {
     let status = last_status(&daemon);
     assert_eq!(status["events"]["message"]["failed"], 6);
     assert_eq!(status["closes_not_run"], 2);
+}
+
+#[test]
+fn messages_of_one_who_has_gone_that_could_not_run_are_counted_too() {
+    let mut daemon = Daemon::with("--event-timeout 60");
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    // One segment: all are read before the first is run.
+    let texts: [&[u8]; 3] = [b"deaf;hang", b"note never", b"note never"];
+    ws.send_raw(&texts.map(|text| masked(FIN | TEXT, text)).concat());
+    daemon.event(&format!("message {id} 9"));
+    let now = linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(ws.stream(), Linger, &now).expect("SO_LINGER");
+    drop(ws);
+    // What is written to it fails, and what it sent before is still run.
+    daemon.outbox(format!("text {id} lost"));
+    daemon.status_until("/messages/dropped", 1);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.expect(&format!("{id} /act: message event failed: not done within"));
+    daemon.expect("WARN 1 close events not run: the 10 s of a shutdown are over");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["message"], json!({"done": 1, "failed": 3}));
+    assert_eq!(status["closes_not_run"], 1);
 }
 
 #[test]
