@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::deliver::{Blocked, Delivery};
+use crate::client::Client;
 use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::frame;
@@ -82,9 +83,6 @@ impl<S: Sys> Server<S> {
 
     /// `output`: what its program printed.
     pub(super) fn event_done(&mut self, number: u64, kind: Kind, output: Result<Vec<u8>, Fault>) {
-        if let Some(client) = self.clients.get_mut(number) {
-            client.replying();
-        }
         let mark = self.outbox.mark(&self.shared.sys);
         let size = output.as_ref().map_or(0, Vec::len);
         let stage = Stage::Behind {
@@ -361,21 +359,13 @@ impl<S: Sys> Server<S> {
     /// The daemon ends: events that are not over fail, and whoever sent one by POST is told. Close
     /// events are counted together.
     pub(super) fn fail_rest(&mut self) {
-        let running = self.jobs.iter().map(|job| (job.client.number, job.kind));
-        let replies = self.answers.iter();
-        let replies = replies.filter(|answer| matches!(answer.stage, Stage::Behind { .. }));
-        let replies = replies.map(|answer| (answer.number, answer.kind));
-        let mut rest: Vec<_> = running.chain(replies).collect();
         loop {
-            let clients = self.clients.values_mut();
-            rest.extend(clients.filter_map(|client| Some((client.id.number, client.left()?))));
-            rest.retain(|(_, kind)| *kind != Kind::Close);
-            if rest.is_empty() {
+            let left = |client: &mut Client<_>| Some((client.id.number, client.left()?));
+            let left = self.clients.values_mut().find_map(left);
+            let Some((number, kind)) = left else {
                 return;
-            }
-            for (number, kind) in rest.drain(..) {
-                self.begin(number, kind, Err(Fault::Timeout), None);
-            }
+            };
+            self.begin(number, kind, Err(Fault::Timeout), None);
         }
     }
 }

@@ -18,7 +18,6 @@ use crate::client::Client;
 use crate::close::{By, Close};
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::event::Kind;
 use crate::history::History;
 use crate::job::{Fault, Job};
 use crate::key::Keys;
@@ -431,7 +430,7 @@ impl<S: Sys> Server<S> {
             self.refuse_post(i, &refusal);
         }
         for client in self.clients.values_mut() {
-            if client.waiting() == Some(Kind::Open) {
+            if client.unstarted() {
                 self.shared.counters.refused(refusal.cause);
                 client.refuse(refusal.answer(), None, &mut self.shared);
             } else {
