@@ -27,7 +27,7 @@ pub struct Counters {
     pub messages_dropped: u64,
     /// Messages from browsers that we had closed already.
     pub messages_discarded: u64,
-    /// Bytes read from and written to browsers.
+    /// Bytes read from browsers behind the heads of their requests, and written to them.
     pub bytes_in: u64,
     /// See `bytes_in`.
     pub bytes_out: u64,

@@ -52,7 +52,7 @@ enum Stage {
 /// Why an event failed, beside what its reply may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Not done by its deadline.
+    /// Not done by its deadline, or by the end.
     Timeout,
     /// Printed more than it may.
     TooMuch,
@@ -69,7 +69,9 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Fault::Timeout => write!(f, "not done within --event-timeout"),
+            Fault::Timeout => {
+                write!(f, "not done within --event-timeout, or a shutdown")
+            }
             Fault::TooMuch => write!(
                 f,
                 "printed more than --max-reply, or a header over {REPLY_HEAD}"

@@ -61,7 +61,7 @@ fn decode(pieces: &[&[u8]], way: Way) -> (Vec<Told>, Vec<u8>) {
         .then(|| memory.inbound(most).expect("all of it"));
     let (mut socket, mut queue) = (WebSocket::new(way.max), Queue::new(1000));
     if way.closing {
-        socket.close(&Close::new(4000, "ours"), &mut queue, &memory);
+        socket.close(&Close::new(4000, "ours"), &mut queue);
     }
     let mut told = Vec::new();
     let mut over = false;

@@ -46,7 +46,7 @@ impl<F> Client<F> {
         self.say_all_taken();
         match &mut self.transport {
             Transport::WebSocket { socket, .. } => {
-                socket.close(&close, &mut self.queue, &shared.memory);
+                socket.close(&close, &mut self.queue);
                 self.link = Link::Closing { until };
             }
             Transport::Poll(_) => {

@@ -46,7 +46,6 @@ impl<F> Client<F> {
         };
         let until = shared.now + delay;
         self.link = Link::Delayed { until };
-        self.work = Work::Replying;
         info!("{}: open, {}", self.id, self.request.route);
         self.open_when_due(shared);
     }
@@ -192,8 +191,11 @@ impl<F> Client<F> {
 
     /// Takes the event that waits, to run it.
     pub fn start(&mut self) -> Option<Task> {
-        match core::mem::replace(&mut self.work, Work::Running) {
-            Work::Waiting { task, .. } => Some(task),
+        match core::mem::replace(&mut self.work, Work::Idle) {
+            Work::Waiting { task, .. } => {
+                self.work = Work::Running(task.kind());
+                Some(task)
+            }
             other => {
                 self.work = other;
                 None
@@ -219,11 +221,6 @@ impl<F> Client<F> {
             outbox,
         };
         environment(&self.request.variables, &facts, &event)
-    }
-
-    /// The program is done, and its reply is to be carried out.
-    pub fn replying(&mut self) {
-        self.work = Work::Replying;
     }
 
     /// The reply of a message or open event is carried out, or there may be memory again for
@@ -278,6 +275,21 @@ impl<F> Client<F> {
                 ..
             }
         )
+    }
+
+    /// The event that is not over as the daemon ends, but for its close event. Nothing more is read.
+    pub fn left(&mut self) -> Option<Kind> {
+        if matches!(self.link, Link::Draining { .. }) {
+            self.link = Link::Emptying;
+        }
+        match (&self.link, &self.work) {
+            (Link::Opening, _) => Some(Kind::Open),
+            (_, Work::Running(Kind::Message)) => Some(Kind::Message),
+            (_, Work::Waiting { task, .. }) => {
+                Some(task.kind()).filter(|kind| *kind != Kind::Close)
+            }
+            _ => None,
+        }
     }
 
     /// Whether its close event has yet to be run to its end.

@@ -10,6 +10,7 @@ mod timing;
 mod transport;
 
 use crate::close::{By, Ending};
+use crate::event::Kind;
 use crate::frame::{Form, Frame};
 use crate::http::Fields;
 use crate::limits::{CLOSE_TIMEOUT, READS_PER_TURN, ROOMS};
@@ -131,10 +132,8 @@ enum Work {
     Unpaid,
     /// An event waits for a job slot.
     Waiting { ticket: u64, task: Task },
-    /// A job has it.
-    Running,
-    /// The program is done, and its reply is being carried out.
-    Replying,
+    /// A job has it, or its program is done and the reply is being carried out.
+    Running(Kind),
     /// Refused, or the close event is done: nothing will run any more.
     Over,
 }

@@ -4,7 +4,7 @@
 use super::timing::Slowness;
 use super::transport::Transport;
 use super::{Client, Link};
-use crate::close::{By, Close, Ending};
+use crate::close::{By, Ending};
 use crate::element::Element;
 use crate::http::{self, Answer, Fields};
 use crate::limits::CLOSE_TIMEOUT;
@@ -168,7 +168,13 @@ impl<F> Client<F> {
             );
         }
         if let (Link::Telling { .. }, Some(ending)) = (&self.link, &self.ending) {
-            self.answer_close(&Close::new(ending.code, &ending.reason));
+            let mut fields = self.request.fields.clone();
+            let value = format!("{} {}", ending.code, ending.reason);
+            let value = value.trim_ascii_end().replace(char::is_control, " ");
+            fields.put("WS-Close", value);
+            let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
+            let answer = Answer::empty(410, fields);
+            self.queue.push_answer(answer.to_bytes(style), None);
             return self.part(shared.now + CLOSE_TIMEOUT, shared);
         }
         let Transport::Poll(chain) = &self.transport else {
@@ -209,17 +215,6 @@ impl<F> Client<F> {
             |wire, now| Farewell::whole(wire, &answer, None, now),
             shared,
         );
-    }
-
-    /// The poll that waits is told how the connection ended.
-    pub(super) fn answer_close(&mut self, close: &Close) {
-        let mut fields = self.request.fields.clone();
-        let value = format!("{} {}", close.code, close.reason);
-        let value = value.trim_ascii_end().replace(char::is_control, " ");
-        fields.put("WS-Close", value);
-        let style = self.wire.as_ref().map_or(http::Style::Http, Wire::style);
-        let answer = Answer::empty(410, fields);
-        self.queue.push_answer(answer.to_bytes(style), None);
     }
 
     /// What every answer says: who it is, and where in the history.

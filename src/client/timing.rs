@@ -149,7 +149,8 @@ impl<F> Client<F> {
         }
         let close = Close::new(1013, "too slow");
         match self.link {
-            Link::Open => {
+            // A chain of polls is told as of any close: by the one that comes next.
+            Link::Open if !self.polled() => {
                 self.say_close(&close);
                 self.end(Ending {
                     code: close.code,

@@ -190,8 +190,8 @@ impl<F> Client<F> {
                 self.queue
                     .push_control(event("close", None, data.trim_ascii_end()));
             }
-            Transport::Poll(_) => self.answer_close(close),
-            Transport::Post => {}
+            // The poll that waits, or the next, finds it ended.
+            Transport::Poll(_) | Transport::Post => {}
         }
     }
 

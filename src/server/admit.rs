@@ -66,6 +66,7 @@ impl<S: Sys> Server<S> {
     }
 
     pub(super) fn admit(&mut self, arrival: Arrival<S::Fd>) {
+        self.shared.counters.bytes_in += arrival.early.len() as u64;
         let remote = arrival.variables.text("REMOTE_ADDR").to_owned();
         let origins = &self.shared.config.origins;
         let asked = Way::of(&arrival.variables).and_then(|way| {

@@ -2,6 +2,7 @@
 
 use super::Server;
 use super::deliver::{Blocked, Delivery};
+use crate::client::Client;
 use crate::close::{By, Close};
 use crate::event::Kind;
 use crate::frame;
@@ -73,9 +74,6 @@ impl<S: Sys> Server<S> {
 
     /// `output`: what its program printed.
     pub(super) fn event_done(&mut self, number: u64, kind: Kind, output: Result<Vec<u8>, Fault>) {
-        if let Some(client) = self.clients.get_mut(number) {
-            client.replying();
-        }
         let mark = self.outbox.mark(&self.shared.sys);
         let size = output.as_ref().map_or(0, Vec::len);
         let stage = Stage::Behind {
@@ -320,6 +318,19 @@ impl<S: Sys> Server<S> {
         match kind {
             Kind::Open | Kind::Message => client.resume(&mut self.shared),
             Kind::Close => client.over(),
+        }
+    }
+
+    /// The daemon ends: events that are not over fail, and whoever sent one by POST is told. Close
+    /// events are counted together.
+    pub(super) fn fail_rest(&mut self) {
+        loop {
+            let left = |client: &mut Client<_>| Some((client.id.number, client.left()?));
+            let left = self.clients.values_mut().find_map(left);
+            let Some((number, kind)) = left else {
+                return;
+            };
+            self.begin(number, kind, Err(Fault::Timeout), None);
         }
     }
 }

@@ -458,6 +458,12 @@ impl<S: Sys> Server<S> {
     }
 
     fn leave(&mut self) {
+        for job in &mut self.jobs {
+            // Not waited for: init reaps what we leave.
+            job.end(&self.shared.sys, Fault::Timeout);
+        }
+        self.fail_rest();
+        self.sweep();
         let left = self
             .clients
             .values()
@@ -467,10 +473,6 @@ impl<S: Sys> Server<S> {
             self.shared.counters.closes_not_run += left as u64;
             let seconds = SHUTDOWN.as_secs();
             warn!("{left} close events not run: the {seconds} s of a shutdown are over");
-        }
-        for job in &mut self.jobs {
-            // Not waited for: init reaps what we leave.
-            job.end(&self.shared.sys, Fault::Timeout);
         }
         let clients = self.clients.values().map(Client::unsent);
         let unsent = clients.chain(self.farewells.iter().map(Farewell::unsent));

@@ -26,6 +26,9 @@ pub struct WebSocket {
     taken: usize,
     /// No more bytes will come.
     ended: bool,
+    /// Our close frame is queued: nothing may follow it. The context does not know, so that it can
+    /// be renewed.
+    closed: bool,
     meter: Meter,
 }
 
@@ -73,6 +76,7 @@ impl WebSocket {
             input: Vec::new(),
             taken: 0,
             ended: false,
+            closed: false,
             meter: Meter::default(),
         }
     }
@@ -92,21 +96,18 @@ impl WebSocket {
     /// Decodes. Pongs and the answer to a close go into `queue`.
     pub fn next(&mut self, queue: &mut Queue, memory: &Memory) -> Next {
         loop {
-            // Not after our own close.
-            let answers = self.context.can_write();
             let (context, mut port) = self.port(queue, memory);
             let (opcode, bytes) = match context.read(&mut port) {
                 Ok(Message::Text(text)) => (Opcode::Text, Bytes::from(text)),
                 Ok(Message::Binary(bytes)) => (Opcode::Binary, bytes),
                 Ok(Message::Close(frame)) => {
-                    // tungstenite's own answer, and this, tell of 1002 where it does not
-                    // know the peer's code.
+                    // The frame tells of 1002 where tungstenite does not know the peer's code.
                     let close = frame.map(|_| self.meter.close_frame());
                     if close.as_ref().is_some_and(|c| !may_be_sent(c.code)) {
                         let why = "a close code that may not be sent";
                         return Next::Failed(Close::new(1002, why));
                     }
-                    if answers {
+                    if !self.closed {
                         let frame = Frame::close(close.as_ref().map(contents));
                         queue.push_control(encode(frame));
                     }
@@ -116,7 +117,7 @@ impl WebSocket {
                 Err(error) => return self.failed(error),
             };
             let charge = self.meter.charge.take();
-            if bytes.len() >= IDLE_BUFFER && self.context.can_write() {
+            if bytes.len() >= IDLE_BUFFER {
                 // Its buffer would keep this message's memory. At this point it holds
                 // nothing else: it is given no byte past the end of a frame, the message
                 // is whole, and a pong before it has been queued.
@@ -159,10 +160,9 @@ impl WebSocket {
     }
 
     /// Queues our close frame; the peer's answer will show as [`Next::Closed`].
-    pub fn close(&mut self, close: &Close, queue: &mut Queue, memory: &Memory) {
-        let (context, mut port) = self.port(queue, memory);
-        // It can't block: the queue takes all.
-        let _ = context.close(&mut port, Some(contents(close)));
+    pub fn close(&mut self, close: &Close, queue: &mut Queue) {
+        self.closed = true;
+        queue.push_control(close_frame(close));
     }
 
     fn port<'a>(
@@ -174,6 +174,7 @@ impl WebSocket {
             input: &self.input,
             taken: &mut self.taken,
             ended: self.ended,
+            closed: self.closed,
             meter: &mut self.meter,
             max_message: self.max_message,
             memory,
@@ -229,6 +230,7 @@ struct Port<'a> {
     input: &'a [u8],
     taken: &'a mut usize,
     ended: bool,
+    closed: bool,
     meter: &'a mut Meter,
     max_message: usize,
     memory: &'a Memory,
@@ -258,14 +260,13 @@ impl Read for Port<'_> {
 }
 
 impl Write for Port<'_> {
-    /// tungstenite writes one whole control frame at a time: a pong or a close.
-    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        const FIN_PONG: u8 = 0x8a;
-        match frame.first() {
-            Some(&FIN_PONG) => self.queue.push_pong(frame.to_vec()),
-            _ => self.queue.push_control(frame.to_vec()),
+    /// tungstenite writes one whole control frame at a time, and only pongs: its answer to a close
+    /// would come with the next read, and there is none.
+    fn write(&mut self, pong: &[u8]) -> io::Result<usize> {
+        if !self.closed {
+            self.queue.push_pong(pong.to_vec());
         }
-        Ok(frame.len())
+        Ok(pong.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -140,6 +140,13 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
             totals.frames
         ));
     }
+    // What has been begun is over in any case, if only because the time is.
+    for (kind, begun) in [("open", totals.opens), ("message", totals.messages)] {
+        let over = sum(&status["events"][kind]);
+        if over < begun {
+            return Err(format!("{begun} {kind} events begun, and {over} counted"));
+        }
+    }
     // Of those that shutdown leaves behind nothing more is known.
     if !out_of_time {
         expect("accepted connections", accepted, totals.accepted)?;

@@ -126,6 +126,23 @@ fn what_comes_behind_our_close_is_discarded() {
 }
 
 #[test]
+fn what_comes_behind_our_close_takes_no_memory() {
+    let daemon = Daemon::start();
+    let mut all: Vec<_> = (0..20).map(|_| daemon.connect("/act")).collect();
+    let large = masked(0x82, &[0xff; 65_000]);
+    let before = daemon.anonymous();
+    // They are there for 5 seconds more, as none of them answers.
+    daemon.outbox("close @all");
+    for (i, ws) in all.iter_mut().enumerate() {
+        ws.send_raw(&large);
+        daemon.status_until("/messages/discarded", i + 1);
+    }
+    let kept = daemon.anonymous().saturating_sub(before);
+    // What an allocator has at hand.
+    assert!(kept < 300, "{kept} KB of what was discarded");
+}
+
+#[test]
 fn messages_that_a_program_closes_over_are_counted() {
     let daemon = Daemon::start();
     let mut ws = daemon.connect("/act");

@@ -269,6 +269,29 @@ fn a_close_between_two_polls_is_told_to_the_next() {
 }
 
 #[test]
+fn who_is_too_slow_between_two_polls_is_told_by_the_next() {
+    let mut daemon = Daemon::with("--queue 1000 --slow-timeout 1");
+    let mut page = Poller::new(POLL);
+    page.poll(&daemon, "&wait=0");
+    // One that fills its queue, and one that finds it full.
+    let full = "x".repeat(1000);
+    daemon.outbox(format!("text {0} {full}\ntext {0} more", page.id));
+    daemon.expect(&format!(
+        "WARN {}: too slow a reader, closed with 1013",
+        page.id
+    ));
+    daemon.event(&format!("close {} 0 1013 timeout too slow", page.id));
+    let end = page.poll(&daemon, "");
+    assert_eq!(
+        (end.status, end.field("ws-close")),
+        (410, Some("1013 too slow"))
+    );
+    daemon.until_empty();
+    daemon.status_until("/messages/dropped", 1);
+    daemon.status_until("/messages/nobody", 1);
+}
+
+#[test]
 fn a_refusal_is_for_its_page_as_any_answer_is() {
     let mut daemon = Daemon::with("--origin http://friend.test");
     for open in ["out Status: 403\\n\\nnot you", "exit 3"] {

@@ -1,6 +1,11 @@
 //! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
 
-use crate::harness::{Daemon, Events, Poller, Start, Ws, cgi_answer, read_answer};
+use crate::harness::{
+    Daemon, Events, FIN, Poller, Start, TEXT, Ws, cgi_answer, masked, read_answer,
+};
+use nix::libc::linger;
+use nix::sys::socket::{setsockopt, sockopt::Linger};
+use serde_json::json;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 
@@ -323,6 +328,83 @@ fn close_events_that_could_not_run_are_logged_and_counted() {
     assert_eq!(count(&daemon, "done close "), 0);
     daemon.expect("WARN 3 close events not run: the 10 s of a shutdown are over");
     assert_eq!(last_status(&daemon)["closes_not_run"], 3);
+}
+
+#[test]
+fn messages_that_could_not_run_are_logged_counted_and_answered() {
+    let mut daemon = Daemon::with("--event-timeout 60 --jobs 1");
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let mut ws = daemon.connect("/act");
+    let (hang, never) = ("deaf;hang", "note never");
+    let post = |url: &str, script: &str| {
+        let length = script.len().to_string();
+        let (mut body, answer) = daemon.post_begun("ws-post", url, &[("CONTENT_LENGTH", &length)]);
+        body.write_all(script.as_bytes()).expect("write");
+        answer
+    };
+    // One on its own runs; two more wait, two of a connection, and one of a WebSocket.
+    let mut answers = vec![post("/act", hang)];
+    daemon.event("message ");
+    let of_it = format!("/act?{}", events.query());
+    for url in ["/act", "/act", &of_it, &of_it] {
+        answers.push(post(url, never));
+    }
+    ws.send(never);
+    daemon.status_until("/bytes/in", hang.len() + 5 * never.len() + 6);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    for answer in &mut answers {
+        assert_eq!(cgi_answer(answer).status, 504);
+    }
+    assert_eq!(count(&daemon, "note "), 0);
+    let fails = " /act: message event failed: not done within --event-timeout";
+    daemon.expect(fails);
+    assert_eq!(daemon.log().matches(fails).count(), 6);
+    daemon.expect("WARN 2 close events not run: the 10 s of a shutdown are over");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["message"]["failed"], 6);
+    assert_eq!(status["closes_not_run"], 2);
+}
+
+#[test]
+fn messages_of_one_who_has_gone_that_could_not_run_are_counted_too() {
+    let mut daemon = Daemon::with("--event-timeout 60");
+    let mut ws = daemon.connect("/act");
+    let id = ws.id();
+    // One segment: all are read before the first is run.
+    let texts: [&[u8]; 3] = [b"deaf;hang", b"note never", b"note never"];
+    ws.send_raw(&texts.map(|text| masked(FIN | TEXT, text)).concat());
+    daemon.event(&format!("message {id} 9"));
+    let now = linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(ws.stream(), Linger, &now).expect("SO_LINGER");
+    drop(ws);
+    // What is written to it fails, and what it sent before is still run.
+    daemon.outbox(format!("text {id} lost"));
+    daemon.status_until("/messages/dropped", 1);
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.expect(&format!("{id} /act: message event failed: not done within"));
+    daemon.expect("WARN 1 close events not run: the 10 s of a shutdown are over");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["message"], json!({"done": 1, "failed": 3}));
+    assert_eq!(status["closes_not_run"], 1);
+}
+
+#[test]
+fn an_open_program_that_is_not_done_at_the_end_is_logged_counted_and_answered() {
+    let mut daemon = Daemon::with("--event-timeout 60");
+    let mut opening = daemon.raw("/act?open=deaf;hang", &[]);
+    daemon.event("open ");
+    daemon.signal("TERM");
+    assert_eq!(read_answer(&mut opening).status, 504);
+    assert_eq!(daemon.wait().code(), Some(0));
+    daemon.expect(" /act: open event failed: not done within --event-timeout");
+    let status = last_status(&daemon);
+    assert_eq!(status["events"]["open"]["failed"], 1);
+    assert_eq!(status["closes_not_run"], 0);
 }
 
 #[test]

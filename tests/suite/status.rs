@@ -1,7 +1,10 @@
 //! status.json: when it is written, and that it tells the truth.
 
-use crate::harness::{Daemon, PATIENCE, Start, wait_for};
+use crate::harness::{
+    Daemon, FIN, PATIENCE, Start, TEXT, Ws, masked, read_answer, request, wait_for,
+};
 use serde_json::{Value, json};
+use std::io::Write;
 
 fn keys(object: &Value) -> Vec<&str> {
     object
@@ -123,6 +126,23 @@ fn what_happens_is_counted() {
         status["memory"]["used"],
         Daemon::start().status()["memory"]["used"]
     );
+}
+
+#[test]
+fn bytes_that_come_with_the_head_are_counted() {
+    let daemon = Daemon::with("--listen unix:{}/ws.sock");
+    let mut post = daemon.unix("ws.sock");
+    let head = "POST /act HTTP/1.1\r\nHost: board.test\r\nContent-Length: 10\r\n\r\n";
+    let whole = format!("{head}out \\nhere");
+    post.write_all(whole.as_bytes()).expect("write");
+    assert_eq!(read_answer(&mut post).body, "here");
+    assert_eq!(daemon.number("/bytes/in"), 10);
+    let mut ws = daemon.unix("ws.sock");
+    let frame = masked(FIN | TEXT, b"out \\nthere");
+    let whole = [request("/act", "").as_bytes(), &frame].concat();
+    ws.write_all(&whole).expect("write");
+    assert_eq!(Ws::accepted(ws).text(), "there");
+    daemon.status_until("/bytes/in", 10 + 6 + 11);
 }
 
 #[test]

@@ -340,6 +340,9 @@ impl Model {
             None => Some(j),
             Some((id, _)) => self.find(id).filter(|_| !ask.wrong_key),
         };
+        if status == 504 && self.out_of_time() {
+            return Ok(());
+        }
         let exchange = &self.connections[j].exchange;
         let again = exchange.head.field("WS-Retry").is_some();
         if again != (status == 503 && !exchange.run) {
@@ -407,6 +410,12 @@ impl Model {
         }
     }
 
+    /// Whether a shutdown may leave undone what there is.
+    fn out_of_time(&self) -> bool {
+        self.stopping
+            .is_some_and(|at| self.now + SECOND > at + 10 * SECOND)
+    }
+
     /// The daemon closes its way to a browser that is there.
     pub fn left_alone(&self, j: usize, browser: &Browser) -> Result<(), String> {
         let connection = &self.connections[j];
@@ -417,10 +426,7 @@ impl Model {
                 None => connection.left_alone(),
             };
         }
-        let out_of_time = |at: Time| self.now + SECOND > at + 10 * SECOND;
-        let excused = exchange.received.is_none()
-            || connection.is_slow()
-            || self.stopping.is_some_and(out_of_time);
+        let excused = exchange.received.is_none() || connection.is_slow() || self.out_of_time();
         if exchange.whole || excused {
             return Ok(());
         }
