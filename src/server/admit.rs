@@ -37,17 +37,15 @@ impl<S: Sys> Server<S> {
         let clients = self.clients.values().map(Client::descriptors);
         let posts = self.posts.iter().flatten().map(Post::descriptors);
         let farewells = self.farewells.iter().map(Farewell::descriptors);
-        let newcomers = self.newcomers.len();
-        newcomers + clients.chain(posts).chain(farewells).sum::<usize>()
+        let newcomers = self.newcomers.iter().flatten();
+        newcomers.count() + clients.chain(posts).chain(farewells).sum::<usize>()
     }
 
-    /// Whether all connections are taken.
+    /// Whether all connections are taken. Whose head is still to come has none.
     pub(super) fn full(&self) -> bool {
         let clients = self.clients.values().filter(|client| client.connected());
         let posts = self.posts.iter().flatten().filter(|post| post.connected());
-        let newcomers = self.newcomers.iter().flatten();
-        let connected = clients.count() + posts.count() + newcomers.count();
-        connected >= self.shared.config.max_connections
+        clients.count() + posts.count() >= self.shared.config.max_connections
     }
 
     /// Of the chains whose second poll has not come for a moment, the oldest gives its place up: a
@@ -248,7 +246,6 @@ impl<S: Sys> Server<S> {
         if self.stopping.is_some() {
             return Err(stopping());
         }
-        // This one is no newcomer any more.
         if self.full() && !self.make_place() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }

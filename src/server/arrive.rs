@@ -7,7 +7,7 @@ use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Fields, Refusal, Style};
-use crate::limits::{ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
+use crate::limits::{ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, REFUSALS, UNFINISHED};
 use crate::memory::Charge;
 use crate::route;
 use crate::sys::{Datagram, Kind, Sys};
@@ -26,9 +26,11 @@ pub struct Newcomer<F> {
     wire: Wire<F>,
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    /// When it came.
+    since: Duration,
     head: Vec<u8>,
-    deadline: Duration,
-    charge: Charge,
+    /// For what of the head is there, once it has to be kept.
+    charge: Option<Charge>,
 }
 
 impl<F> Newcomer<F> {
@@ -36,8 +38,9 @@ impl<F> Newcomer<F> {
         self.wire.watch(sys, token, true, false);
     }
 
-    pub fn deadline(&self) -> Duration {
-        self.deadline
+    /// Whether it holds memory.
+    pub fn holds(&self) -> bool {
+        self.charge.is_some()
     }
 }
 
@@ -69,14 +72,14 @@ impl<S: Sys> Server<S> {
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
     /// and whose end has not been read yet. It must not be told that we are full.
     fn later(&self, taken: usize) -> bool {
-        !self.admitting() || (taken > 0 && self.full() && self.stopping.is_none())
+        taken > 0 && self.full() && self.stopping.is_none()
     }
 
     // ---- The hand-off
 
     pub(super) fn take_handoffs(&mut self) {
         for taken in 0..ADMISSIONS_PER_TURN {
-            if self.later(taken) {
+            if !self.admitting() || self.later(taken) {
                 return;
             }
             let sys = &self.shared.sys;
@@ -203,9 +206,26 @@ impl<S: Sys> Server<S> {
 
     // ---- --listen
 
+    /// Whether those who come here are let in. Until their heads are whole they take nobody's
+    /// place, but are no more than there may be connections.
+    pub(super) fn listening(&self) -> bool {
+        let heads = self.newcomers.iter().flatten().count();
+        heads < self.shared.config.max_connections + REFUSALS && self.admitting()
+    }
+
+    /// When the head of a newcomer is late, the first one's, and which that is. Soon, where there
+    /// is no room for another.
+    pub(super) fn head_due(&self) -> Option<(Duration, usize)> {
+        let mut newcomers = self.newcomers.iter().enumerate();
+        let (i, first) = newcomers.find_map(|(i, newcomer)| Some((i, newcomer.as_ref()?)))?;
+        let room = self.listening() && self.shared.memory.inbound(HEAD).is_some();
+        let patience = if room { HEAD_TIMEOUT } else { UNFINISHED };
+        Some((first.since + patience, i))
+    }
+
     pub(super) fn take_connections(&mut self, listener: usize) {
         for taken in 0..ADMISSIONS_PER_TURN {
-            if self.later(taken) {
+            if !self.listening() || self.later(taken) {
                 return;
             }
             let sys = &self.shared.sys;
@@ -215,18 +235,13 @@ impl<S: Sys> Server<S> {
                         Kind::Stream { remote, local } => (remote, local),
                         _ => (None, None),
                     };
-                    let wire = Wire::Socket(fd);
-                    let Some(charge) = self.charge_inbound(HEAD + SCRATCH) else {
-                        self.refuse(wire, &no_memory(), "?", Fields::default());
-                        continue;
-                    };
                     self.newcomers.push(Some(Newcomer {
-                        wire,
+                        wire: Wire::Socket(fd),
                         remote,
                         local,
+                        since: self.shared.now,
                         head: Vec::new(),
-                        deadline: self.shared.now + HEAD_TIMEOUT,
-                        charge,
+                        charge: None,
                     }));
                     self.hear_newcomer(self.newcomers.len() - 1);
                 }
@@ -254,7 +269,15 @@ impl<S: Sys> Server<S> {
         let trust = shared.config.trust_forwarded;
         let (len, route, variables) =
             match head::parse(&newcomer.head, newcomer.remote, newcomer.local, trust) {
-                Head::Unfinished => return,
+                Head::Unfinished => {
+                    // Nobody who is in gives way to it.
+                    newcomer.charge = None;
+                    newcomer.charge = shared.memory.inbound(newcomer.head.capacity());
+                    if newcomer.charge.is_none() {
+                        self.refuse_newcomer(i, &no_memory());
+                    }
+                    return;
+                }
                 Head::Wrong(refusal) => return self.refuse_newcomer(i, &refusal),
                 Head::Whole {
                     len,
@@ -279,11 +302,10 @@ impl<S: Sys> Server<S> {
 
     pub(super) fn expire_newcomers(&mut self) {
         let late = Refusal::new(408, "slow", "408: the request head did not come in time");
-        for i in 0..self.newcomers.len() {
-            let deadline = self.newcomers[i].as_ref().map(Newcomer::deadline);
-            if deadline.is_some_and(|at| at <= self.shared.now) {
-                self.refuse_newcomer(i, &late);
-            }
+        // Whoever goes may leave room enough.
+        let due = |server: &Self| server.head_due().filter(|(at, _)| *at <= server.shared.now);
+        while let Some((_, i)) = due(self) {
+            self.refuse_newcomer(i, &late);
         }
     }
 
