@@ -48,19 +48,33 @@ impl<S: Sys> Server<S> {
         clients.count() + posts.count() >= self.shared.config.max_connections
     }
 
-    /// Of the chains whose second poll has not come for a moment, the oldest gives its place up: a
-    /// client that begins one with each poll must not shut out all others. False: there is none.
-    fn make_place(&mut self) -> bool {
+    /// Who makes place where all are taken: of the chains whose second poll has not come for a
+    /// moment, the oldest. A client that begins one with each poll must not shut out all others.
+    fn dispensable(&self) -> Option<u64> {
         let late = self.shared.now.saturating_sub(UNFINISHED);
-        let clients = self.clients.values_mut();
-        let since = clients.filter_map(|client| Some((client.unconfirmed(&self.shared)?, client)));
-        match since.min_by_key(|(since, _)| *since) {
-            Some((since, client)) if since <= late => {
-                client.give_up(&mut self.shared);
-                true
-            }
-            _ => false,
+        let clients = self.clients.iter();
+        let since = clients.filter_map(|(n, client)| Some((client.unconfirmed(&self.shared)?, n)));
+        let first = since.min().filter(|(since, _)| *since <= late);
+        first.map(|(_, number)| number)
+    }
+
+    /// Memory for a new connection, and for so many bytes of a message with it; and its place.
+    fn let_in(&mut self, request: &Request, message: usize) -> Result<Charge, Refusal> {
+        if self.stopping.is_some() {
+            return Err(stopping());
         }
+        let dispensable = self.dispensable();
+        if self.full() && dispensable.is_none() {
+            return Err(Refusal::busy("full", "503: all connections are taken"));
+        }
+        let bytes = request.variables.bytes() + CONNECTION_CHARGE + message;
+        let charge = self.charge_inbound(bytes).ok_or_else(no_memory)?;
+        // Last: nobody goes for one who is turned away, or where who held the memory has gone.
+        let goes = dispensable.filter(|_| self.full());
+        if let Some(client) = goes.and_then(|number| self.clients.get_mut(number)) {
+            client.give_up(&mut self.shared);
+        }
+        Ok(charge)
     }
 
     pub(super) fn admit(&mut self, arrival: Arrival<S::Fd>) {
@@ -119,8 +133,10 @@ impl<S: Sys> Server<S> {
             let text = "500: the descriptors handed over do not fit what is asked for";
             return Err((arrival.wire, Refusal::new(500, "record", text)));
         }
-        let (request, charge) = match self.decide(&arrival, way, fields) {
-            Ok(decided) => decided,
+        let request = self.request(&arrival, way, fields);
+        let let_in = request.and_then(|request| Ok((self.let_in(&request, 0)?, request)));
+        let (charge, request) = match let_in {
+            Ok(let_in) => let_in,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
         let id = self.new_id();
@@ -175,9 +191,8 @@ impl<S: Sys> Server<S> {
     ) -> Result<(), Refused<S::Fd>> {
         let opcode = opcode_of(arrival.variables.get("CONTENT_TYPE").unwrap_or_default());
         let length = wish.length;
-        let decided = self.decide_post(&arrival, wish, fields.clone());
-        let (purpose, charge) = match decided {
-            Ok(decided) => decided,
+        let (purpose, charge) = match self.purpose(&arrival, wish, fields.clone()) {
+            Ok(purpose) => purpose,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
         let Arrival { wire, early, .. } = arrival;
@@ -189,7 +204,8 @@ impl<S: Sys> Server<S> {
         Ok(())
     }
 
-    fn decide_post(
+    /// What a POST is for, and the memory for its message.
+    fn purpose(
         &mut self,
         arrival: &Arrival<S::Fd>,
         wish: way::Post,
@@ -200,7 +216,7 @@ impl<S: Sys> Server<S> {
             let text = format!("413: at most {bound} bytes (--max-message)");
             return Err(Refusal::new(413, "length", text));
         }
-        let purpose = match &wish.of {
+        match &wish.of {
             Some((id, key)) => {
                 if self.stopping.is_some() {
                     return Err(stopping());
@@ -216,15 +232,17 @@ impl<S: Sys> Server<S> {
                     let text = format!("503: {POSTS} messages of this connection wait already");
                     return Err(Refusal::busy("posts", text));
                 }
-                Purpose::Message(*id, wish.number)
+                let charge = self.charge_inbound(wish.length).ok_or_else(no_memory)?;
+                Ok((Purpose::Message(*id, wish.number), charge))
             }
             None => {
-                let (request, charge) = self.decide(arrival, Way::Post(wish.clone()), fields)?;
-                Purpose::Event(Box::new(request), charge)
+                let length = wish.length;
+                let request = self.request(arrival, Way::Post(wish), fields)?;
+                let mut charge = self.let_in(&request, length)?;
+                let message = charge.split(length);
+                Ok((Purpose::Event(Box::new(request), charge), message))
             }
-        };
-        let charge = self.charge_inbound(wish.length);
-        Ok((purpose, charge.ok_or_else(no_memory)?))
+        }
     }
 
     /// The answer to a page of another origin that may POST.
@@ -237,25 +255,20 @@ impl<S: Sys> Server<S> {
         self.farewells.push(farewell);
     }
 
-    fn decide(
-        &mut self,
+    /// What is asked for: its program must be there.
+    fn request(
+        &self,
         arrival: &Arrival<S::Fd>,
         way: Way,
         fields: Fields,
-    ) -> Result<(Request, Charge), Refusal> {
-        if self.stopping.is_some() {
-            return Err(stopping());
-        }
-        if self.full() && !self.make_place() {
-            return Err(Refusal::busy("full", "503: all connections are taken"));
-        }
+    ) -> Result<Request, Refusal> {
         let not_found = || Refusal::new(404, "route", "404: no event program there");
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;
         let path = format!("{}{program}", self.shared.config.handlers);
         let script = format!("{}{}", arrival.base, &program[arrival.named..]);
         let variables = request_variables(arrival.variables.clone(), &script, path_info);
-        let request = Request {
+        Ok(Request {
             route: route.to_owned(),
             program: program.to_owned(),
             path,
@@ -263,9 +276,7 @@ impl<S: Sys> Server<S> {
             variables,
             way,
             fields,
-        };
-        let charge = self.charge_inbound(request.variables.bytes() + CONNECTION_CHARGE);
-        Ok((request, charge.ok_or_else(no_memory)?))
+        })
     }
 
     /// The program of a route: its longest existing prefix, and the rest. Links are
