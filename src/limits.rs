@@ -16,6 +16,10 @@ pub const HANDOFF_WAIT: Duration = Duration::from_secs(1);
 /// Hand-off records and new connections taken in one turn of the loop.
 pub const ADMISSIONS_PER_TURN: usize = 32;
 
+/// Connections to one `--listen` that the kernel keeps until they are taken: what some browsers
+/// with 6 each ask for at once. Linux keeps one more.
+pub const BACKLOG: usize = 64;
+
 /// A request head read on `--listen`, as boa's.
 pub const HEAD: usize = 8 * 1024;
 

@@ -7,7 +7,7 @@ use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Fields, Refusal, Style};
-use crate::limits::{ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, REFUSALS, UNFINISHED};
+use crate::limits::{ADMISSIONS_PER_TURN, BACKLOG, HEAD, HEAD_TIMEOUT, REFUSALS, UNFINISHED};
 use crate::memory::Charge;
 use crate::route;
 use crate::sys::{Datagram, Kind, Sys};
@@ -71,24 +71,30 @@ impl<S: Sys> Server<S> {
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
     /// and whose end has not been read yet. It must not be told that we are full.
+    /// Once we stop there is no next turn: all who wait in the kernel's queue are taken.
     fn later(&self, taken: usize) -> bool {
-        taken > 0 && self.full() && self.stopping.is_none()
+        match self.stopping {
+            Some(_) => taken > BACKLOG,
+            None => taken == ADMISSIONS_PER_TURN || (taken > 0 && self.full()),
+        }
     }
 
     // ---- The hand-off
 
-    pub(super) fn take_handoffs(&mut self) {
-        for taken in 0..ADMISSIONS_PER_TURN {
+    /// True: none waits any more.
+    pub(super) fn take_handoffs(&mut self) -> bool {
+        for taken in 0.. {
             if !self.admitting() || self.later(taken) {
-                return;
+                break;
             }
             let sys = &self.shared.sys;
             // With none free, recvmsg would succeed and the descriptors be gone.
             if sys.inherited(0).and_then(|_one| sys.inherited(0)).is_err() {
-                return self.pause_admission("no descriptors are left");
+                self.pause_admission("no descriptors are left");
+                break;
             }
             let Some(handoff) = &self.handoff else {
-                return;
+                break;
             };
             match sys.receive_handoff(&handoff.socket, &mut self.record) {
                 Ok(datagram) => {
@@ -110,10 +116,14 @@ impl<S: Sys> Server<S> {
                         }
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => return self.pause_admission(&format!("hand-off socket: {e}")),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+                Err(e) => {
+                    self.pause_admission(&format!("hand-off socket: {e}"));
+                    break;
+                }
             }
         }
+        false
     }
 
     /// With no descriptor to be had, a readable socket would make the loop spin.
@@ -224,7 +234,7 @@ impl<S: Sys> Server<S> {
     }
 
     pub(super) fn take_connections(&mut self, listener: usize) {
-        for taken in 0..ADMISSIONS_PER_TURN {
+        for taken in 0.. {
             if !self.listening() || self.later(taken) {
                 return;
             }

@@ -266,7 +266,7 @@ impl<S: Sys> Server<S> {
         let shared = &mut self.shared;
         let (sys, scratch) = (&shared.sys, &mut shared.scratch[..]);
         match token {
-            Token::Handoff => self.take_handoffs(),
+            Token::Handoff => drop(self.take_handoffs()),
             Token::Listener(i) => self.take_connections(i),
             Token::Newcomer(i) => self.hear_newcomer(i),
             Token::Post(i) => self.hear_post(i),
@@ -419,7 +419,8 @@ impl<S: Sys> Server<S> {
         let end = self.shared.now + SHUTDOWN;
         self.stopping = Some(end);
         info!("shutting down");
-        // No one can come any more; those who wait in the kernel's queues get an answer.
+        // No one can come any more; those who wait in the kernel's queues get an answer, as far
+        // as there are descriptors for them.
         self.run.shut(&self.shared.sys);
         self.take_handoffs();
         for i in 0..self.listeners.len() {
