@@ -58,8 +58,8 @@ impl<S: Sys> Server<S> {
         first.map(|(_, number)| number)
     }
 
-    /// Memory for a new connection, and for so many bytes of a message with it; and its place.
-    fn let_in(&mut self, request: &Request, message: usize) -> Result<Charge, Refusal> {
+    /// Memory for a new connection, so many bytes, and its place.
+    fn let_in(&mut self, bytes: usize) -> Result<Charge, Refusal> {
         if self.stopping.is_some() {
             return Err(stopping());
         }
@@ -67,7 +67,6 @@ impl<S: Sys> Server<S> {
         if self.full() && dispensable.is_none() {
             return Err(Refusal::busy("full", "503: all connections are taken"));
         }
-        let bytes = request.variables.bytes() + CONNECTION_CHARGE + message;
         let charge = self.charge_inbound(bytes).ok_or_else(no_memory)?;
         // Last: nobody goes for one who is turned away, or where who held the memory has gone.
         let goes = dispensable.filter(|_| self.full());
@@ -133,9 +132,7 @@ impl<S: Sys> Server<S> {
             let text = "500: the descriptors handed over do not fit what is asked for";
             return Err((arrival.wire, Refusal::new(500, "record", text)));
         }
-        let request = self.request(&arrival, way, fields);
-        let let_in = request.and_then(|request| Ok((self.let_in(&request, 0)?, request)));
-        let (charge, request) = match let_in {
+        let (request, charge) = match self.request(&arrival, way, fields, 0) {
             Ok(let_in) => let_in,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
@@ -237,8 +234,8 @@ impl<S: Sys> Server<S> {
             }
             None => {
                 let length = wish.length;
-                let request = self.request(arrival, Way::Post(wish), fields)?;
-                let mut charge = self.let_in(&request, length)?;
+                let way = Way::Post(wish);
+                let (request, mut charge) = self.request(arrival, way, fields, length)?;
                 let message = charge.split(length);
                 Ok((Purpose::Event(Box::new(request), charge), message))
             }
@@ -255,20 +252,21 @@ impl<S: Sys> Server<S> {
         self.farewells.push(farewell);
     }
 
-    /// What is asked for: its program must be there.
+    /// What is asked for, its program first; then it is let in, with a message of so many bytes.
     fn request(
-        &self,
+        &mut self,
         arrival: &Arrival<S::Fd>,
         way: Way,
         fields: Fields,
-    ) -> Result<Request, Refusal> {
+        message: usize,
+    ) -> Result<(Request, Charge), Refusal> {
         let not_found = || Refusal::new(404, "route", "404: no event program there");
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;
         let path = format!("{}{program}", self.shared.config.handlers);
         let script = format!("{}{}", arrival.base, &program[arrival.named..]);
         let variables = request_variables(arrival.variables.clone(), &script, path_info);
-        Ok(Request {
+        let request = Request {
             route: route.to_owned(),
             program: program.to_owned(),
             path,
@@ -276,7 +274,10 @@ impl<S: Sys> Server<S> {
             variables,
             way,
             fields,
-        })
+        };
+        let bytes = request.variables.bytes() + CONNECTION_CHARGE + message;
+        let charge = self.let_in(bytes)?;
+        Ok((request, charge))
     }
 
     /// The program of a route: its longest existing prefix, and the rest. Links are
