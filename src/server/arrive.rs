@@ -219,8 +219,8 @@ impl<S: Sys> Server<S> {
     /// Whether those who come here are let in. Until their heads are whole they take nobody's
     /// place, but are no more than there may be connections.
     pub(super) fn listening(&self) -> bool {
-        let heads = self.newcomers.iter().flatten().count();
-        heads < self.shared.config.max_connections + REFUSALS && self.admitting()
+        let most = self.shared.config.max_connections + REFUSALS;
+        self.newcomers.len() < most && self.admitting()
     }
 
     /// When the head of a newcomer is late, the first one's, and which that is. Soon, where there
@@ -281,7 +281,7 @@ impl<S: Sys> Server<S> {
             match head::parse(&newcomer.head, newcomer.remote, newcomer.local, trust) {
                 Head::Unfinished => {
                     // Nobody who is in gives way to it.
-                    newcomer.charge = None;
+                    drop(newcomer.charge.take());
                     newcomer.charge = shared.memory.inbound(newcomer.head.capacity());
                     if newcomer.charge.is_none() {
                         self.refuse_newcomer(i, &no_memory());
@@ -310,12 +310,12 @@ impl<S: Sys> Server<S> {
         });
     }
 
-    pub(super) fn expire_newcomers(&mut self) {
-        let late = Refusal::new(408, "slow", "408: the request head did not come in time");
-        // Whoever goes may leave room enough.
-        let due = |server: &Self| server.head_due().filter(|(at, _)| *at <= server.shared.now);
-        while let Some((_, i)) = due(self) {
-            self.refuse_newcomer(i, &late);
+    pub(super) fn expire_newcomer(&mut self) {
+        // One in each turn: whoever goes may leave room enough.
+        let due = self.head_due().filter(|(at, _)| *at <= self.shared.now);
+        if let Some((_, i)) = due {
+            let text = "408: the request head did not come in time";
+            self.refuse_newcomer(i, &Refusal::new(408, "slow", text));
         }
     }
 

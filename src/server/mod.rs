@@ -293,7 +293,7 @@ impl<S: Sys> Server<S> {
         for client in self.clients.values_mut() {
             client.expire(&mut self.shared);
         }
-        self.expire_newcomers();
+        self.expire_newcomer();
         self.expire_posts();
     }
 
