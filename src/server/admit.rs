@@ -37,7 +37,8 @@ impl<S: Sys> Server<S> {
         let clients = self.clients.values().map(Client::descriptors);
         let posts = self.posts.iter().flatten().map(Post::descriptors);
         let farewells = self.farewells.iter().map(Farewell::descriptors);
-        self.newcomers.len() + clients.chain(posts).chain(farewells).sum::<usize>()
+        let newcomers = self.newcomers.iter().flatten();
+        newcomers.count() + clients.chain(posts).chain(farewells).sum::<usize>()
     }
 
     /// Whether all connections are taken. Whose head is still to come has none.

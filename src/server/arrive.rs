@@ -219,8 +219,8 @@ impl<S: Sys> Server<S> {
     /// Whether those who come here are let in. Until their heads are whole they take nobody's
     /// place, but are no more than there may be connections.
     pub(super) fn listening(&self) -> bool {
-        let most = self.shared.config.max_connections + REFUSALS;
-        self.newcomers.len() < most && self.admitting()
+        let heads = self.newcomers.iter().flatten().count();
+        heads < self.shared.config.max_connections + REFUSALS && self.admitting()
     }
 
     /// When the head of a newcomer is late, the first one's, and which that is. Soon, where there
