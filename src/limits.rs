@@ -21,20 +21,26 @@ pub const ADMISSIONS_PER_TURN: usize = 32;
 /// the loop would spin.
 pub const ADMISSION_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections to one `--listen` that the kernel keeps until they are taken: what some browsers
+/// with 6 each ask for at once. Linux keeps one more.
+pub const BACKLOG: usize = 64;
+
 /// A request head read on `--listen`, as boa's.
 pub const HEAD: usize = 8 * 1024;
 
 /// Header fields in that head: boa's number of variables.
 pub const HEAD_FIELDS: usize = 100;
 
-/// A head, or the body of a POST, not complete by then is answered with 408: slow-loris.
+/// A head, or the body of a POST, not complete by then is answered with 408: slow-loris. A head has
+/// [`UNFINISHED`] where there is no room for another.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A whole route, `/chat/room/7`.
 pub const ROUTE: usize = 256;
 
 /// Connections beyond `--max-connections` that may exist at once while they are
-/// being told 503; with all of them taken, newcomers wait in the kernel's queue.
+/// being told 503; with all of them taken, newcomers wait in the kernel's queue. So they do where
+/// as many heads are still to come as there may be connections, and so many more.
 pub const REFUSALS: usize = 8;
 
 /// Messages of one connection that wait, or come in, by POST at once, each with its descriptor: a
@@ -93,7 +99,8 @@ pub const OUTLET_PAYLOAD: usize = 1024 * 1024;
 /// By how much their memory for it grows at a time.
 pub const INPUT_STEP: usize = 64 * 1024;
 
-/// What `--memory` does not count: the tables of the loop, status.json while it is written.
+/// What `--memory` does not count: the tables of the loop, a request head before it is charged,
+/// status.json while it is written.
 pub const UNCOUNTED_MEMORY: usize = 128 * 1024;
 
 /// The closing handshake after our close frame (RFC 6455 §7.1.1 sets no time).

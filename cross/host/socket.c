@@ -55,6 +55,9 @@ union name {
     struct sockaddr_un path;
 };
 
+/* Of src/limits.rs. */
+#define BACKLOG 64
+
 u32 IMPORT(listen_tcp)(u32 at, u32 len, u32 port)
 {
     union name name;
@@ -77,7 +80,8 @@ u32 IMPORT(listen_tcp)(u32 at, u32 len, u32 port)
         return failed();
     /* A restart must not wait for the old connections' TIME_WAIT. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-        bind(fd, &name.any, len == 4 ? sizeof name.v4 : sizeof name.v6) < 0 || listen(fd, 64) < 0)
+        bind(fd, &name.any, len == 4 ? sizeof name.v4 : sizeof name.v6) < 0 ||
+        listen(fd, BACKLOG) < 0)
         return give_up(fd);
     return (u32)fd;
 }
@@ -132,7 +136,7 @@ u32 IMPORT(listen_unix)(u32 at, u32 len)
     if (fd < 0)
         return failed();
     if ((abandoned(&name) && unlink(name.path.sun_path) < 0) || bind_path(fd, &name) < 0 ||
-        listen(fd, 64) < 0)
+        listen(fd, BACKLOG) < 0)
         return give_up(fd);
     return (u32)fd;
 }

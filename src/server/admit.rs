@@ -37,32 +37,43 @@ impl<S: Sys> Server<S> {
         let clients = self.clients.values().map(Client::descriptors);
         let posts = self.posts.iter().flatten().map(Post::descriptors);
         let farewells = self.farewells.iter().map(Farewell::descriptors);
-        let newcomers = self.newcomers.len();
-        newcomers + clients.chain(posts).chain(farewells).sum::<usize>()
+        let newcomers = self.newcomers.iter().flatten();
+        newcomers.count() + clients.chain(posts).chain(farewells).sum::<usize>()
     }
 
-    /// Whether all connections are taken.
+    /// Whether all connections are taken. Whose head is still to come has none.
     pub(super) fn full(&self) -> bool {
         let clients = self.clients.values().filter(|client| client.connected());
         let posts = self.posts.iter().flatten().filter(|post| post.connected());
-        let newcomers = self.newcomers.iter().flatten();
-        let connected = clients.count() + posts.count() + newcomers.count();
-        connected >= self.shared.config.max_connections
+        clients.count() + posts.count() >= self.shared.config.max_connections
     }
 
-    /// Of the chains whose second poll has not come for a moment, the oldest gives its place up: a
-    /// client that begins one with each poll must not shut out all others. False: there is none.
-    fn make_place(&mut self) -> bool {
+    /// Who makes place where all are taken: of the chains whose second poll has not come for a
+    /// moment, the oldest. A client that begins one with each poll must not shut out all others.
+    fn dispensable(&self) -> Option<u64> {
         let late = self.shared.now.saturating_sub(UNFINISHED);
-        let clients = self.clients.values_mut();
-        let since = clients.filter_map(|client| Some((client.unconfirmed(&self.shared)?, client)));
-        match since.min_by_key(|(since, _)| *since) {
-            Some((since, client)) if since <= late => {
-                client.give_up(&mut self.shared);
-                true
-            }
-            _ => false,
+        let clients = self.clients.iter();
+        let since = clients.filter_map(|(n, client)| Some((client.unconfirmed(&self.shared)?, n)));
+        let first = since.min().filter(|(since, _)| *since <= late);
+        first.map(|(_, number)| number)
+    }
+
+    /// Memory for a new connection, so many bytes, and its place.
+    fn let_in(&mut self, bytes: usize) -> Result<Charge, Refusal> {
+        if self.stopping.is_some() {
+            return Err(stopping());
         }
+        let dispensable = self.dispensable();
+        if self.full() && dispensable.is_none() {
+            return Err(Refusal::busy("full", "503: all connections are taken"));
+        }
+        let charge = self.charge_inbound(bytes).ok_or_else(no_memory)?;
+        // Last: nobody goes for one who is turned away, or where who held the memory has gone.
+        let goes = dispensable.filter(|_| self.full());
+        if let Some(client) = goes.and_then(|number| self.clients.get_mut(number)) {
+            client.give_up(&mut self.shared);
+        }
+        Ok(charge)
     }
 
     pub(super) fn admit(&mut self, arrival: Arrival<S::Fd>) {
@@ -122,8 +133,8 @@ impl<S: Sys> Server<S> {
             let text = "500: the descriptors handed over do not fit what is asked for";
             return Err((arrival.wire, Refusal::new(500, "record", text)));
         }
-        let (request, charge) = match self.decide(&arrival, way, fields) {
-            Ok(decided) => decided,
+        let (request, charge) = match self.request(&arrival, way, fields, 0) {
+            Ok(let_in) => let_in,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
         let id = self.new_id();
@@ -178,9 +189,8 @@ impl<S: Sys> Server<S> {
     ) -> Result<(), Refused<S::Fd>> {
         let opcode = opcode_of(arrival.variables.get("CONTENT_TYPE").unwrap_or_default());
         let length = wish.length;
-        let decided = self.decide_post(&arrival, wish, fields.clone());
-        let (purpose, charge) = match decided {
-            Ok(decided) => decided,
+        let (purpose, charge) = match self.purpose(&arrival, wish, fields.clone()) {
+            Ok(purpose) => purpose,
             Err(refusal) => return Err((arrival.wire, refusal)),
         };
         invite(&arrival, &self.shared.sys);
@@ -193,7 +203,8 @@ impl<S: Sys> Server<S> {
         Ok(())
     }
 
-    fn decide_post(
+    /// What a POST is for, and the memory for its message.
+    fn purpose(
         &mut self,
         arrival: &Arrival<S::Fd>,
         wish: way::Post,
@@ -204,7 +215,7 @@ impl<S: Sys> Server<S> {
             let text = format!("413: at most {bound} bytes (--max-message)");
             return Err(Refusal::new(413, "length", text));
         }
-        let purpose = match &wish.of {
+        match &wish.of {
             Some((id, key)) => {
                 if self.stopping.is_some() {
                     return Err(stopping());
@@ -220,15 +231,17 @@ impl<S: Sys> Server<S> {
                     let text = format!("503: {POSTS} messages of this connection wait already");
                     return Err(Refusal::busy("posts", text));
                 }
-                Purpose::Message(*id, wish.number)
+                let charge = self.charge_inbound(wish.length).ok_or_else(no_memory)?;
+                Ok((Purpose::Message(*id, wish.number), charge))
             }
             None => {
-                let (request, charge) = self.decide(arrival, Way::Post(wish.clone()), fields)?;
-                Purpose::Event(Box::new(request), charge)
+                let length = wish.length;
+                let way = Way::Post(wish);
+                let (request, mut charge) = self.request(arrival, way, fields, length)?;
+                let message = charge.split(length);
+                Ok((Purpose::Event(Box::new(request), charge), message))
             }
-        };
-        let charge = self.charge_inbound(wish.length);
-        Ok((purpose, charge.ok_or_else(no_memory)?))
+        }
     }
 
     /// The answer to a page of another origin that may POST.
@@ -241,19 +254,14 @@ impl<S: Sys> Server<S> {
         self.farewells.push(farewell);
     }
 
-    fn decide(
+    /// What is asked for, its program first; then it is let in, with a message of so many bytes.
+    fn request(
         &mut self,
         arrival: &Arrival<S::Fd>,
         way: Way,
         fields: Fields,
+        message: usize,
     ) -> Result<(Request, Charge), Refusal> {
-        if self.stopping.is_some() {
-            return Err(stopping());
-        }
-        // This one is no newcomer any more.
-        if self.full() && !self.make_place() {
-            return Err(Refusal::busy("full", "503: all connections are taken"));
-        }
         let not_found = || Refusal::new(404, "route", "404: no event program there");
         let route = arrival.route.as_deref().ok_or_else(not_found)?;
         let (program, path_info) = self.find(route)?;
@@ -269,8 +277,9 @@ impl<S: Sys> Server<S> {
             way,
             fields,
         };
-        let charge = self.charge_inbound(request.variables.bytes() + CONNECTION_CHARGE);
-        Ok((request, charge.ok_or_else(no_memory)?))
+        let bytes = request.variables.bytes() + CONNECTION_CHARGE + message;
+        let charge = self.let_in(bytes)?;
+        Ok((request, charge))
     }
 
     /// The program of a route: its longest existing prefix, and the rest. Links are

@@ -7,7 +7,9 @@ use crate::handoff::Record;
 use crate::handshake;
 use crate::head::{self, Head};
 use crate::http::{Fields, Refusal, Style};
-use crate::limits::{ADMISSION_PAUSE, ADMISSIONS_PER_TURN, HEAD, HEAD_TIMEOUT, SCRATCH};
+use crate::limits::{
+    ADMISSION_PAUSE, ADMISSIONS_PER_TURN, BACKLOG, HEAD, HEAD_TIMEOUT, REFUSALS, UNFINISHED,
+};
 use crate::memory::Charge;
 use crate::route;
 use crate::sys::{Datagram, Kind, Sys};
@@ -23,9 +25,11 @@ pub struct Newcomer<F> {
     wire: Wire<F>,
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    /// When it came.
+    since: Duration,
     head: Vec<u8>,
-    deadline: Duration,
-    charge: Charge,
+    /// For what of the head is there, once it has to be kept.
+    charge: Option<Charge>,
 }
 
 impl<F> Newcomer<F> {
@@ -33,8 +37,9 @@ impl<F> Newcomer<F> {
         self.wire.watch(sys, token, true, false);
     }
 
-    pub fn deadline(&self) -> Duration {
-        self.deadline
+    /// Whether it holds memory.
+    pub fn holds(&self) -> bool {
+        self.charge.is_some()
     }
 }
 
@@ -70,24 +75,30 @@ impl<S: Sys> Server<S> {
     /// Whether the next newcomer of a turn waits for the next turn. Only the first was there
     /// for certain when the wait ended: a later one may follow someone who has left meanwhile,
     /// and whose end has not been read yet. It must not be told that we are full.
+    /// Once we stop there is no next turn: all who wait in the kernel's queue are taken.
     fn later(&self, taken: usize) -> bool {
-        !self.admitting() || (taken > 0 && self.full() && self.stopping.is_none())
+        match self.stopping {
+            Some(_) => taken > BACKLOG,
+            None => taken == ADMISSIONS_PER_TURN || (taken > 0 && self.full()),
+        }
     }
 
     // ---- The hand-off
 
-    pub(super) fn take_handoffs(&mut self) {
-        for taken in 0..ADMISSIONS_PER_TURN {
-            if self.later(taken) {
-                return;
+    /// True: none waits any more.
+    pub(super) fn take_handoffs(&mut self) -> bool {
+        for taken in 0.. {
+            if !self.admitting() || self.later(taken) {
+                break;
             }
             let sys = &self.shared.sys;
             // With none free, recvmsg would succeed and the descriptors be gone.
             if !two_are_free(sys) {
-                return self.pause_admission("no descriptors are left");
+                self.pause_admission("no descriptors are left");
+                break;
             }
             let Some(handoff) = &self.handoff else {
-                return;
+                break;
             };
             match sys.receive_handoff(&handoff.socket, &mut self.record) {
                 Ok(datagram) => {
@@ -109,10 +120,14 @@ impl<S: Sys> Server<S> {
                         }
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => return self.pause_admission(&format!("hand-off socket: {e}")),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+                Err(e) => {
+                    self.pause_admission(&format!("hand-off socket: {e}"));
+                    break;
+                }
             }
         }
+        false
     }
 
     /// With no descriptor to be had, a readable socket would make the loop spin.
@@ -205,9 +220,26 @@ impl<S: Sys> Server<S> {
 
     // ---- --listen
 
+    /// Whether those who come here are let in. Until their heads are whole they take nobody's
+    /// place, but are no more than there may be connections.
+    pub(super) fn listening(&self) -> bool {
+        let heads = self.newcomers.iter().flatten().count();
+        heads < self.shared.config.max_connections + REFUSALS && self.admitting()
+    }
+
+    /// When the head of a newcomer is late, the first one's, and which that is. Soon, where there
+    /// is no room for another.
+    pub(super) fn head_due(&self) -> Option<(Duration, usize)> {
+        let mut newcomers = self.newcomers.iter().enumerate();
+        let (i, first) = newcomers.find_map(|(i, newcomer)| Some((i, newcomer.as_ref()?)))?;
+        let room = self.listening() && self.shared.memory.inbound(HEAD).is_some();
+        let patience = if room { HEAD_TIMEOUT } else { UNFINISHED };
+        Some((first.since + patience, i))
+    }
+
     pub(super) fn take_connections(&mut self, listener: usize) {
-        for taken in 0..ADMISSIONS_PER_TURN {
-            if self.later(taken) {
+        for taken in 0.. {
+            if !self.listening() || self.later(taken) {
                 return;
             }
             let sys = &self.shared.sys;
@@ -217,18 +249,13 @@ impl<S: Sys> Server<S> {
                         Kind::Stream { remote, local } => (remote, local),
                         _ => (None, None),
                     };
-                    let wire = Wire::Socket(fd);
-                    let Some(charge) = self.charge_inbound(HEAD + SCRATCH) else {
-                        self.refuse(wire, &no_memory(), "?", Fields::default());
-                        continue;
-                    };
                     self.newcomers.push(Some(Newcomer {
-                        wire,
+                        wire: Wire::Socket(fd),
                         remote,
                         local,
+                        since: self.shared.now,
                         head: Vec::new(),
-                        deadline: self.shared.now + HEAD_TIMEOUT,
-                        charge,
+                        charge: None,
                     }));
                     self.hear_newcomer(self.newcomers.len() - 1);
                 }
@@ -256,7 +283,15 @@ impl<S: Sys> Server<S> {
         let trust = shared.config.trust_forwarded;
         let (len, route, variables) =
             match head::parse(&newcomer.head, newcomer.remote, newcomer.local, trust) {
-                Head::Unfinished => return,
+                Head::Unfinished => {
+                    // Nobody who is in gives way to it.
+                    drop(newcomer.charge.take());
+                    newcomer.charge = shared.memory.inbound(newcomer.head.capacity());
+                    if newcomer.charge.is_none() {
+                        self.refuse_newcomer(i, &no_memory());
+                    }
+                    return;
+                }
                 Head::Wrong(refusal) => return self.refuse_newcomer(i, &refusal),
                 Head::Whole {
                     len,
@@ -279,13 +314,12 @@ impl<S: Sys> Server<S> {
         });
     }
 
-    pub(super) fn expire_newcomers(&mut self) {
-        let late = Refusal::new(408, "slow", "408: the request head did not come in time");
-        for i in 0..self.newcomers.len() {
-            let deadline = self.newcomers[i].as_ref().map(Newcomer::deadline);
-            if deadline.is_some_and(|at| at <= self.shared.now) {
-                self.refuse_newcomer(i, &late);
-            }
+    pub(super) fn expire_newcomer(&mut self) {
+        // One in each turn: whoever goes may leave room enough.
+        let due = self.head_due().filter(|(at, _)| *at <= self.shared.now);
+        if let Some((_, i)) = due {
+            let text = "408: the request head did not come in time";
+            self.refuse_newcomer(i, &Refusal::new(408, "slow", text));
         }
     }
 

@@ -195,7 +195,7 @@ impl<S: Sys> Server<S> {
             watched.push(t);
             watched.len() - 1
         };
-        let admitting = self.admitting();
+        let (admitting, listening) = (self.admitting(), self.listening());
         if !admitting {
             self.farewells.iter_mut().for_each(Farewell::hurry);
         }
@@ -234,7 +234,7 @@ impl<S: Sys> Server<S> {
         if let Some(handoff) = self.handoff.as_ref().filter(|_| admitting) {
             sys.watch(&handoff.socket, token(Token::Handoff), Interest::Read);
         }
-        for (i, listener) in self.listeners.iter().enumerate().filter(|_| admitting) {
+        for (i, listener) in self.listeners.iter().enumerate().filter(|_| listening) {
             sys.watch(listener, token(Token::Listener(i)), Interest::Read);
         }
         watched
@@ -244,7 +244,6 @@ impl<S: Sys> Server<S> {
     /// status.json and a look at the run folder.
     fn next_due(&self) -> Option<Duration> {
         let config = &self.shared.config;
-        let newcomers = self.newcomers.iter().flatten().map(Newcomer::deadline);
         let posts = self.posts.iter().flatten().map(Post::deadline);
         let clients = self
             .clients
@@ -253,12 +252,12 @@ impl<S: Sys> Server<S> {
         let farewells = self.farewells.iter().map(Farewell::deadline);
         let jobs = self.jobs.iter().filter_map(Job::deadline);
         let paused = Some(self.admit_again).filter(|at| *at > self.shared.now);
-        newcomers
-            .chain(posts)
+        posts
             .chain(clients)
             .chain(farewells)
             .chain(jobs)
             .chain(paused)
+            .chain(self.head_due().map(|(at, _)| at))
             .chain(self.stopping)
             .min()
     }
@@ -267,7 +266,7 @@ impl<S: Sys> Server<S> {
         let shared = &mut self.shared;
         let (sys, scratch) = (&shared.sys, &mut shared.scratch[..]);
         match token {
-            Token::Handoff => self.take_handoffs(),
+            Token::Handoff => drop(self.take_handoffs()),
             Token::Listener(i) => self.take_connections(i),
             Token::Newcomer(i) => self.hear_newcomer(i),
             Token::Post(i) => self.hear_post(i),
@@ -294,7 +293,7 @@ impl<S: Sys> Server<S> {
         for client in self.clients.values_mut() {
             client.expire(&mut self.shared);
         }
-        self.expire_newcomers();
+        self.expire_newcomer();
         self.expire_posts();
     }
 
@@ -356,9 +355,15 @@ impl<S: Sys> Server<S> {
     }
 
     /// Whoever has not finished a message for the longest gives its memory up: a few who send a
-    /// little now and then must not shut out all others. False: nobody is that late.
+    /// little now and then must not shut out all others. Before all who are in go those who have
+    /// not even finished a head, however new. False: nobody is that late.
     fn give_way(&mut self) -> bool {
         let late = self.shared.now.saturating_sub(UNFINISHED);
+        let holds = |newcomer: &Option<Newcomer<_>>| newcomer.as_ref().is_some_and(Newcomer::holds);
+        if let Some(i) = self.newcomers.iter().position(holds) {
+            self.refuse_newcomer(i, &refusals::no_memory());
+            return true;
+        }
         let clients = self.clients.iter();
         let clients =
             clients.filter_map(|(n, client)| Some((client.unfinished()?, Late::Client(n))));
@@ -414,7 +419,8 @@ impl<S: Sys> Server<S> {
         let end = self.shared.now + SHUTDOWN;
         self.stopping = Some(end);
         info!("shutting down");
-        // No one can come any more; those who wait in the kernel's queues get an answer.
+        // No one can come any more; those who wait in the kernel's queues get an answer, as far
+        // as there are descriptors for them.
         if self.has_folder() {
             self.run.shut(&self.shared.sys);
         }

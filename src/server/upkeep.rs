@@ -3,7 +3,7 @@
 
 use super::Server;
 use crate::limits::{LOOK_AGAIN, SPOOL_LEFT};
-use crate::rundir::Place;
+use crate::rundir::{Handoff, Place};
 use crate::sys::Sys;
 use core::time::Duration;
 use log::{error, info, warn};
@@ -91,9 +91,9 @@ impl<S: Sys> Server<S> {
     fn put_back_handoff(&mut self) -> Result<(), String> {
         let path = self.run.handoff();
         let there = self.shared.sys.lstat(&path).map(|stat| stat.id).ok();
-        if self.handoff.as_ref().is_some_and(|ours| ours.name != there) {
-            // Those who wait at the old one.
-            self.take_handoffs();
+        let other = |ours: &Handoff<_>| ours.name != there;
+        // Those who wait at the old one come first, in as many turns as it takes.
+        if self.handoff.as_ref().is_some_and(other) && self.take_handoffs() {
             self.handoff = Some(self.run.bind_handoff(&self.shared.sys)?);
             warn!("{path} was removed or replaced; made anew");
         }

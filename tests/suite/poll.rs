@@ -1,10 +1,11 @@
 //! Long polls.
 
-use crate::harness::{Daemon, Poller, read_answer, wait_for};
+use crate::harness::{Daemon, Events, Poller, read_answer, wait_for};
 use crate::limits::least_memory;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use ws2cgi::limits::UNFINISHED;
 
 const POLL: &str = "/act?via=poll";
 
@@ -407,4 +408,53 @@ fn who_never_comes_back_shuts_nobody_out() {
     let id = lost.field("ws-id").expect("an id");
     daemon.event(&format!("close {id} 0 1006 timeout"));
     assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
+}
+
+/// A page that has polled once, so long ago that it may have to make place.
+fn polled_once(daemon: &Daemon) -> Poller {
+    let mut page = Poller::new(POLL);
+    page.poll(daemon, "&wait=0");
+    std::thread::sleep(UNFINISHED + Duration::from_millis(100));
+    page
+}
+
+#[test]
+fn nobody_makes_place_for_a_request_for_nothing() {
+    let daemon = Daemon::with("--max-connections 1");
+    let mut page = polled_once(&daemon);
+    for url in ["/nope?via=poll&wait=0", "/nope?via=sse"] {
+        assert_eq!(read_answer(&mut daemon.get(url, &[])).status, 404);
+    }
+    assert_eq!(daemon.post("/nope", "x").status, 404);
+    assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
+}
+
+#[test]
+fn nobody_makes_place_for_one_whom_there_is_no_memory_for() {
+    let args = "--max-connections 2 --jobs 2 --max-message 20000 --event-timeout 60";
+    let daemon = Daemon::with(&least_memory(args));
+    let events = Events::open(daemon.get("/act?via=sse", &[]));
+    let url = format!("/act?{}", events.query());
+    let mut page = polled_once(&daemon);
+    std::thread::scope(|scope| {
+        scope.spawn(|| daemon.post(&url, "until go"));
+        daemon.event(&format!("message {}", events.id));
+        let used = daemon.number("/memory/used");
+        for length in [20_000, 20_000, 20_000, 5000] {
+            let (daemon, url) = (&daemon, &url);
+            scope.spawn(move || daemon.post(url, &" ".repeat(length)));
+        }
+        daemon.status_until("/memory/used", used + 65_000);
+        for answer in [
+            read_answer(&mut daemon.get("/act?via=poll&wait=0", &[])),
+            daemon.post("/act", &" ".repeat(3000)),
+        ] {
+            assert_eq!(
+                (answer.status, &*answer.body),
+                (503, "503: --memory is used up\n")
+            );
+        }
+        assert_eq!(page.poll(&daemon, "&wait=0").status, 204);
+        daemon.let_go("go");
+    });
 }

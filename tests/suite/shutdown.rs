@@ -1,13 +1,14 @@
 //! SIGTERM and SIGINT: everyone is told, every close event is run, nothing is left.
 
 use crate::harness::{
-    Daemon, Events, FIN, Poller, Start, TEXT, Ws, cgi_answer, masked, read_answer,
+    Daemon, Events, FIN, Poller, Start, TEXT, Ws, cgi_answer, masked, read_answer, request,
 };
 use nix::libc::linger;
 use nix::sys::socket::{setsockopt, sockopt::Linger};
 use serde_json::json;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
+use ws2cgi::limits::BACKLOG;
 
 /// What the last status.json says, written at the end.
 fn last_status(daemon: &Daemon) -> serde_json::Value {
@@ -268,6 +269,29 @@ fn who_waits_for_an_open_program_or_comes_later_is_told_503() {
     assert_eq!(daemon.wait().code(), Some(0));
     assert_eq!(last_status(&daemon)["refusals"]["stopping"], 3);
     assert_eq!(count(&daemon, "open "), 1);
+}
+
+#[test]
+fn all_who_wait_in_the_kernels_queue_are_told_503() {
+    let mut daemon = Daemon::with("--listen unix:{}/run/listen");
+    let all: Vec<_> = (0..64).map(|_| daemon.connect("/act")).collect();
+    daemon.signal("STOP");
+    let queued = (0..=BACKLOG).map(|_| {
+        let mut queued = daemon.unix("run/listen");
+        queued
+            .write_all(request("/act", "").as_bytes())
+            .expect("write");
+        queued
+    });
+    let mut queued: Vec<_> = queued.collect();
+    daemon.signal("TERM");
+    daemon.signal("CONT");
+    for queued in &mut queued {
+        // The first may come before the signal, and is told that all connections are taken.
+        assert_eq!(read_answer(queued).status, 503);
+    }
+    drop(all);
+    assert_eq!(daemon.wait().code(), Some(0));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the daemon does about a run folder that changes under it: whatever others find it by
 //! is put back within some seconds, with a warning.
 
-use crate::harness::{Daemon, Start, Ws, wait_for};
+use crate::harness::{Daemon, Start, Ws, read_answer, wait_for};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
@@ -62,6 +62,24 @@ fn what_is_removed_is_put_back() {
     daemon.connect("/act").works();
     let pid = std::fs::read_to_string(daemon.path("run/pid")).expect("pid");
     assert_eq!(pid, format!("{}\n", daemon.pid()));
+}
+
+#[test]
+fn who_waits_at_a_hand_off_socket_that_is_removed_is_answered() {
+    let mut daemon = Daemon::with("--max-connections 1");
+    let mut ws = daemon.connect("/act");
+    daemon.signal("STOP");
+    let waiting = (0..5).map(|_| daemon.raw("/act", &[]));
+    let waiting: Vec<_> = waiting.collect();
+    std::fs::remove_file(daemon.path("run/handoff.sock")).expect("remove");
+    // Once it goes on, a look is due.
+    std::thread::sleep(LOOK_AGAIN);
+    daemon.signal("CONT");
+    for mut waiting in waiting {
+        assert_eq!(read_answer(&mut waiting).status, 503);
+    }
+    daemon.expect("run/handoff.sock was removed or replaced; made anew");
+    ws.works();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::super::{Address, Datagram, FileType, Kind};
 use super::transit::Transit;
 use super::{check, owned};
-use crate::limits::HANDOFF_DESCRIPTORS;
+use crate::limits::{BACKLOG, HANDOFF_DESCRIPTORS};
 use core::net::SocketAddr;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -45,7 +45,7 @@ pub fn listen(address: &Address) -> io::Result<OwnedFd> {
             fd
         }
     };
-    nix::sys::socket::listen(&listener, Backlog::new(64)?)?;
+    nix::sys::socket::listen(&listener, Backlog::new(BACKLOG as i32)?)?;
     Ok(listener)
 }
 
