@@ -58,7 +58,6 @@ pub struct World {
     pub idle_turns: u32,
     pub progress: u64,
     pub excused: bool,
-    pub log_lines: u64,
     pub seen: Seen,
 }
 
@@ -166,7 +165,6 @@ impl World {
             idle_turns: 0,
             progress: 0,
             excused: false,
-            log_lines: 0,
             seen: Seen::default(),
             os,
         }
