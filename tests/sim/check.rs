@@ -2,7 +2,7 @@
 
 use crate::child::Life;
 use crate::lines::RUN;
-use crate::model::Life as Connected;
+use crate::model::{Counted, Life as Connected};
 use crate::os::{MS, SECOND};
 use crate::world::World;
 use serde_json::Value;
@@ -65,7 +65,36 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
             "at rest {numbered} messages have had numbers, not {least} to {most}"
         ));
     }
+    outbox(world, &status, true)?;
     spool(world)
+}
+
+/// Each line is counted once, for what it is, and so is what nobody was there for. `whole`: all
+/// that was read of the outbox is carried out.
+fn outbox(world: &World, status: &Value, whole: bool) -> Result<(), String> {
+    let lines = number(&status["outbox"]["lines"]);
+    let bad = number(&status["outbox"]["bad"]);
+    let nobody = number(&status["messages"]["nobody"]);
+    let (least, most) = world.model.counted(whole);
+    let all = |counted: &Counted| counted.lines + counted.bad + counted.either;
+    let for_nobody = world.model.for_nobody();
+    for (what, counted, (least, most)) in [
+        ("lines", lines, (least.lines, most.lines + most.either)),
+        ("bad lines", bad, (least.bad, most.bad + most.either)),
+        (
+            "lines and bad lines",
+            lines + bad,
+            (all(&least), all(&most)),
+        ),
+        ("messages and commands for nobody", nobody, for_nobody),
+    ] {
+        if counted < least || counted > most {
+            return Err(format!(
+                "status.json counts {counted} {what}, not {least} to {most}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The daemon has returned, and all of it is dropped.
@@ -98,7 +127,8 @@ pub fn at_exit(world: &mut World, result: u8) -> Result<(), String> {
 }
 
 fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
-    let disk = world.os.faults.rates.disk_full > 0 || world.os.faults.rates.no_descriptors > 0;
+    let rates = &world.os.faults.rates;
+    let disk = !world.os.faults.off && (rates.disk_full > 0 || rates.no_descriptors > 0);
     let Some(status) = status(world).filter(|_| !disk) else {
         return match disk {
             true => Ok(()),
@@ -140,6 +170,8 @@ fn counters(world: &mut World, out_of_time: bool) -> Result<(), String> {
             totals.frames
         ));
     }
+    // A shutdown out of time leaves lines behind that wait for a reader.
+    outbox(world, &status, !out_of_time)?;
     // Of those that shutdown leaves behind nothing more is known.
     if !out_of_time {
         expect("accepted connections", accepted, totals.accepted)?;
