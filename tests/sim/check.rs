@@ -4,6 +4,7 @@ use crate::child::Life;
 use crate::lines::RUN;
 use crate::model::{Counted, Life as Connected};
 use crate::os::{MS, SECOND};
+use crate::sys::open_descriptors;
 use crate::world::World;
 use serde_json::Value;
 
@@ -66,7 +67,23 @@ pub fn at_rest(world: &mut World) -> Result<(), String> {
         ));
     }
     outbox(world, &status, true)?;
+    descriptors(world)?;
     spool(world)
+}
+
+/// No program runs, nobody is there or on the way in: what is open was open at its start.
+fn descriptors(world: &World) -> Result<(), String> {
+    let (open, held) = (open_descriptors(&world.os), world.held.unwrap_or_default());
+    if open == held {
+        return Ok(());
+    }
+    let numbers = 0..world.os.descriptors.len();
+    let numbers = numbers.filter(|number| world.os.descriptors[*number].is_some());
+    let names: Vec<_> = numbers.map(|number| world.fd_name(number)).collect();
+    Err(format!(
+        "at rest {open} descriptors are open, and {held} were at its start: {}",
+        names.join(", ")
+    ))
 }
 
 /// Each line is counted once, for what it is, and so is what nobody was there for. `whole`: all
@@ -112,7 +129,7 @@ pub fn at_exit(world: &mut World, result: u8) -> Result<(), String> {
     };
     let took = world.os.now - stopped;
     let out_of_time = took + 100 * MS >= 10 * SECOND;
-    let open = crate::sys::open_descriptors(&world.os);
+    let open = open_descriptors(&world.os);
     if open > 0 {
         return Err(format!("{open} descriptors are open at the end"));
     }

@@ -51,6 +51,8 @@ pub struct World {
     pub checking: bool,
     pub fifo: Option<usize>,
     pub config: Config,
+    /// Descriptors that were open when it waited first: what it holds for nobody.
+    pub held: Option<usize>,
     pub watched: Vec<(usize, usize, Interest)>,
     pub calls: u32,
     /// Time that jumps have taken since the shutdown began.
@@ -159,6 +161,7 @@ impl World {
             checking: false,
             fifo: None,
             config,
+            held: None,
             watched: Vec::new(),
             calls: 0,
             jumped: 0,
