@@ -53,8 +53,9 @@ test:
 	$(CARGO) test --lib --tests -- --test-threads 8
 	@$(MAKE) --no-print-directory sim
 
-# SEEDS: how many, from FIRST on. SEED: that one, all that happens in it, and a smaller plan that
-# fails in the same way. PLAN: a file that holds a plan; BYTES: one that a plan is drawn from.
+# SEEDS: how many, from FIRST on; of the first that fails all that happens in it, and a smaller plan
+# that fails in the same way. SEED: that one. PLAN: a file that holds a plan; BYTES: one that a plan
+# is drawn from.
 sim:
 	@SEEDS=$(SEEDS) FIRST=$(FIRST) SEED=$(SEED) PLAN=$(PLAN) BYTES=$(BYTES) SHRINK=$(SHRINK) \
 		$(CARGO) test --quiet --profile sim --test sim

@@ -74,7 +74,7 @@ pub fn faults(c: &mut Choices, plan: &mut Plan) {
         return;
     }
     type Kind = (fn(u32) -> Fault, u32);
-    let kinds: [Kind; 16] = [
+    let kinds: [Kind; 15] = [
         (|rate| Fault::ShortRead { rate }, 500),
         (|rate| Fault::ShortWrite { rate }, 500),
         (|rate| Fault::Spurious { rate }, 100),
@@ -88,7 +88,6 @@ pub fn faults(c: &mut Choices, plan: &mut Plan) {
         (|rate| Fault::Jump { rate }, 10),
         (|rate| Fault::Slow { rate }, 50),
         (|rate| Fault::DiskFull { rate }, 300),
-        (|rate| Fault::LogFull { rate }, 300),
         (|rate| Fault::BadDisk { rate }, 300),
         (|rate| Fault::SmallPipe { rate }, 1000),
     ];

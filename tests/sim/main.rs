@@ -6,6 +6,8 @@ mod sim;
 
 use sim::*;
 
+use call::Sim;
+use log::LevelFilter::{Debug, Warn};
 use plan::Plan;
 use run::run;
 use std::collections::BTreeMap;
@@ -26,8 +28,9 @@ fn number(name: &str) -> Option<u64> {
 
 fn main() -> ExitCode {
     run::keep_panics();
-    // The first logger stays: it lets all through, and the level is set by each run.
-    log::set_max_level(log::LevelFilter::Warn);
+    // The first logger stays: it lets all through, and the level says what there is.
+    ws2cgi::logging::init::<Sim>(Some("debug"));
+    log::set_max_level(Warn);
     let bytes = std::env::var("BYTES").ok().filter(|path| !path.is_empty());
     if let Some(path) = bytes {
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -42,13 +45,54 @@ fn main() -> ExitCode {
     if let Some(seed) = number("SEED") {
         return one(&plan_of(seed), &format!("SEED={seed}"));
     }
-    match number("KEPT") == Some(0) || kept() {
-        true => many(
-            number("FIRST").unwrap_or(0),
-            number("SEEDS").unwrap_or(20_000),
-        ),
+    let first = number("FIRST").unwrap_or(0);
+    let count = number("SEEDS").unwrap_or(20_000);
+    match (number("KEPT") == Some(0) || kept()) && replayed(first, count.min(REPLAYED)) {
+        true => many(first, count),
         false => ExitCode::FAILURE,
     }
+}
+
+/// Seeds that are run twice.
+const REPLAYED: u64 = 50;
+
+/// Runs with all that happens in them: the level is one for all threads.
+fn traced<T>(runs: impl FnOnce() -> T) -> T {
+    log::set_max_level(Debug);
+    let outcome = runs();
+    log::set_max_level(Warn);
+    outcome
+}
+
+/// Whether these seeds show again what they showed: in another thread, and with nobody looking.
+fn replayed(first: u64, count: u64) -> bool {
+    (first..first + count).all(|seed| {
+        let plan = plan_of(seed);
+        let (once, again) = traced(|| {
+            std::thread::scope(|scope| {
+                let again = scope.spawn(|| run(&plan, true));
+                (run(&plan, true), again.join().expect("no thread panics"))
+            })
+        });
+        let line = |trace: &[String], i: usize| trace.get(i).cloned().unwrap_or_default();
+        let lines = 0..once.trace.len().max(again.trace.len());
+        let differs = lines
+            .into_iter()
+            .find(|i| once.trace.get(*i) != again.trace.get(*i));
+        if let Some(i) = differs {
+            println!(
+                "seed {seed}: WRONG: run twice it differs from line {} on:",
+                i + 1
+            );
+            println!("{}\n{}", line(&once.trace, i), line(&again.trace, i));
+            return false;
+        }
+        let (looked, alone) = (once.turns, run(&plan, false).turns);
+        if looked != alone {
+            println!("seed {seed}: WRONG: {looked} turns with its trace, {alone} without");
+        }
+        looked == alone
+    })
 }
 
 /// The plans that have shown something once.
@@ -63,11 +107,11 @@ fn kept() -> bool {
         let name = path.display();
         let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
         let plan = Plan::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let wrong = run(&plan, false).wrong;
-        if let Some(why) = &wrong {
-            println!("make sim PLAN={name}: WRONG: {why}");
+        let good = run(&plan, false).wrong.is_none();
+        if !good {
+            one(&plan, &format!("PLAN={name}"));
         }
-        wrong.is_none()
+        good
     })
 }
 
@@ -86,7 +130,7 @@ fn plan_of(seed: u64) -> Plan {
 
 /// One plan, with all that happens. If it fails, a smaller one that fails in the same way.
 fn one(plan: &Plan, name: &str) -> ExitCode {
-    let outcome = run(plan, true);
+    let outcome = traced(|| run(plan, true));
     let Some(why) = outcome.wrong.clone() else {
         outcome.trace.iter().for_each(|line| println!("{line}"));
         let (peak, bound) = outcome.memory;
@@ -103,7 +147,7 @@ fn one(plan: &Plan, name: &str) -> ExitCode {
     let (plan, outcome) = match shrunk {
         true => {
             let small = shrink::shrink(plan, &fails, Duration::from_secs(30));
-            let outcome = run(&small, true);
+            let outcome = traced(|| run(&small, true));
             (small, outcome)
         }
         false => (plan.clone(), outcome),
@@ -118,7 +162,7 @@ fn one(plan: &Plan, name: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Many seeds, on all processors.
+/// Many seeds, on all processors; the first that fails as [`one`] shows it.
 fn many(first: u64, count: u64) -> ExitCode {
     let begun = Instant::now();
     let next = AtomicU64::new(first);
@@ -169,7 +213,10 @@ fn many(first: u64, count: u64) -> ExitCode {
     match wrong.first_key_value() {
         None => ExitCode::SUCCESS,
         Some((seed, _)) => {
-            println!("make sim SEED={seed} shows all of it and shrinks it");
+            println!("\nThe first of them, as make sim SEED={seed} shows it:\n");
+            if one(&plan_of(*seed), &format!("SEED={seed}")) == ExitCode::SUCCESS {
+                println!("SEED={seed}: WRONG: it fails only with nobody looking");
+            }
             ExitCode::FAILURE
         }
     }

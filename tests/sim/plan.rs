@@ -298,7 +298,6 @@ words! {
         /// Each call takes its time.
         Slow "slow" (rate),
         DiskFull "disk-full" (rate),
-        LogFull "log-full" (rate),
         /// A file of the spool folder can't be read.
         BadDisk "bad-disk" (rate),
         /// A pipe of one page, as users get who have many.

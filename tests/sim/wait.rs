@@ -4,6 +4,7 @@
 use crate::model::{Watched, reason};
 use crate::os::{End, MS, SECOND, Time};
 use crate::owners::Owner;
+use crate::sys::open_descriptors;
 use crate::trace::note;
 use crate::world::{World, micros};
 use ws2cgi::limits;
@@ -16,6 +17,7 @@ const CALLS: u32 = 200_000;
 const TURNS: u64 = 400_000;
 impl World {
     pub fn wait(&mut self, deadline: Option<Time>, ready: &mut Vec<Ready>) -> Signals {
+        self.held.get_or_insert(open_descriptors(&self.os));
         self.turn_ends(deadline);
         self.os.now += 1 + self.os.noise.below(60);
         if self.os.faults.strikes(self.os.faults.rates.jump) {

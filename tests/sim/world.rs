@@ -51,6 +51,8 @@ pub struct World {
     pub checking: bool,
     pub fifo: Option<usize>,
     pub config: Config,
+    /// Descriptors that were open when it waited first: what it holds for nobody.
+    pub held: Option<usize>,
     pub watched: Vec<(usize, usize, Interest)>,
     pub calls: u32,
     /// Time that jumps have taken since the shutdown began.
@@ -58,7 +60,6 @@ pub struct World {
     pub idle_turns: u32,
     pub progress: u64,
     pub excused: bool,
-    pub log_lines: u64,
     pub seen: Seen,
 }
 
@@ -160,13 +161,13 @@ impl World {
             checking: false,
             fifo: None,
             config,
+            held: None,
             watched: Vec::new(),
             calls: 0,
             jumped: 0,
             idle_turns: 0,
             progress: 0,
             excused: false,
-            log_lines: 0,
             seen: Seen::default(),
             os,
         }

@@ -27,13 +27,14 @@ impl Model {
                     self.send(&target, &line.order, binary, payload, sure);
                 }
             }
-            Command::Close(..) => {}
+            Command::Close(target, _) => self.count_nobody(&target, &line.order, true),
             Command::Join(target, room) => self.change(&target, &room, true, &line.order),
             Command::Leave(target, room) => self.change(&target, &room, false, &line.order),
         }
     }
 
     fn change(&mut self, target: &Target, room: &str, join: bool, order: &Order) {
+        self.count_nobody(target, order, true);
         for i in 0..self.connections.len() {
             match self.meant(i, target, order) {
                 Certainty::No => continue,
@@ -46,6 +47,7 @@ impl Model {
 
     /// A message for all whom a target means.
     fn send(&mut self, target: &Target, order: &Order, binary: bool, bytes: Vec<u8>, sure: bool) {
+        self.count_nobody(target, order, sure);
         self.keep(target, order, binary, &bytes, sure);
         // Empty ones can't be told apart. The counters tell whether one is lost.
         if bytes.is_empty() {

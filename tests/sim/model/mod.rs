@@ -13,23 +13,21 @@ mod exchange;
 mod history;
 mod marked;
 mod membership;
+mod outbox;
 mod poll;
 mod stream;
 
 pub use connection::{Connection, Life, reason};
 pub use membership::Order;
+pub use outbox::Counted;
 
 use crate::browser::Browser;
 use crate::child::{Kind, Reply};
-use crate::os::file::Node;
 use crate::os::{Os, Time};
 use crate::request::Asks;
 use history::History;
-use membership::Certainty;
+use outbox::Line;
 use std::collections::{BTreeMap, VecDeque};
-use ws2cgi::limits::OUTBOX_LINE;
-use ws2cgi::outbox::{self, Command, Opcode, Payload};
-use ws2cgi::sys::FileType;
 
 /// What the daemon was told by its options.
 #[derive(Clone, Debug, Default)]
@@ -48,23 +46,6 @@ pub struct Rules {
     pub for_outbound: usize,
     /// A spool file may be unreadable: a fault of the disk, no descriptor.
     pub bad_disk: bool,
-}
-
-/// A line of the outbox that the daemon has read.
-struct Line {
-    order: Order,
-    command: Command,
-    /// Of a spool file that can be sent.
-    spooled: Option<Vec<u8>>,
-}
-
-impl Line {
-    fn size(&self) -> usize {
-        match &self.command {
-            Command::Send(_, _, Payload::Inline(bytes)) => bytes.len(),
-            _ => 0,
-        }
-    }
 }
 
 /// A reply on its way.
@@ -104,7 +85,6 @@ pub struct Totals {
     pub messages: u64,
     pub closes: u64,
     pub accepted: u64,
-    pub lines: u64,
     pub most_jobs: usize,
     /// Of streams: messages, signs of life. Messages in answers to polls. Gaps told.
     pub events: u64,
@@ -145,6 +125,11 @@ pub struct Model {
     tail: Vec<u8>,
     offset: u64,
     lines: VecDeque<Line>,
+    /// Of the lines read until now, and of those carried out for certain.
+    counted: Counted,
+    done: Counted,
+    /// Messages and commands for nobody: at least and at most.
+    nobody: (u64, u64),
     /// Spool files whose line is carried out.
     pub fetched: Vec<String>,
     answers: Vec<Answer>,
@@ -177,6 +162,9 @@ impl Model {
             tail: Vec::new(),
             offset: 0,
             lines: VecDeque::new(),
+            counted: Counted::default(),
+            done: Counted::default(),
+            nobody: (0, 0),
             fetched: Vec::new(),
             answers: Vec::new(),
             history: History::default(),
@@ -187,64 +175,6 @@ impl Model {
     /// Something is not as it must be. The first counts.
     pub fn fail(&mut self, why: impl Into<String>) {
         self.wrong.get_or_insert(why.into());
-    }
-
-    // ---- What the daemon reads and writes
-
-    /// Bytes of the outbox that it has read.
-    pub fn outbox_read(&mut self, os: &Os, bytes: &[u8]) {
-        for &byte in bytes {
-            if byte != b'\n' {
-                self.tail.push(byte);
-                continue;
-            }
-            let line = core::mem::take(&mut self.tail);
-            let start = self.offset;
-            self.offset += line.len() as u64 + 1;
-            if line.len() <= OUTBOX_LINE {
-                self.line(os, &line, start);
-            }
-        }
-    }
-
-    fn line(&mut self, os: &Os, line: &[u8], start: u64) {
-        let Ok(Some(command)) = outbox::parse(line) else {
-            return;
-        };
-        self.totals.lines += 1;
-        self.serial += 1;
-        let order = Order::line(self.serial, start, self.turn);
-        let spooled = match &command {
-            Command::Send(opcode, _, Payload::Spooled(name)) => self.spool_file(os, *opcode, name),
-            Command::Close(target, close) => {
-                for i in 0..self.connections.len() {
-                    if self.meant(i, target, &order) != Certainty::No {
-                        let turn = self.turn;
-                        self.connections[i].may_end(turn, reason::ASKED, Some(close.code));
-                    }
-                }
-                None
-            }
-            _ => None,
-        };
-        self.lines.push_back(Line {
-            order,
-            command,
-            spooled,
-        });
-    }
-
-    fn spool_file(&self, os: &Os, opcode: Opcode, name: &str) -> Option<Vec<u8>> {
-        let path = format!("{}/spool/{name}", crate::lines::RUN);
-        let inode = os.files.find(&path).ok()?;
-        let stat = os.files.stat(inode);
-        let Node::Regular { bytes, .. } = os.files.node(inode) else {
-            return None;
-        };
-        let text = opcode == Opcode::Binary || core::str::from_utf8(bytes).is_ok();
-        let fits = stat.size <= self.rules.max_reply as u64;
-        let good = stat.file_type == FileType::Regular && stat.links == 1 && fits && text;
-        good.then(|| bytes.clone())
     }
 
     // ---- The end of a turn
@@ -267,6 +197,7 @@ impl Model {
             while let Some(line) = self.lines.pop_front() {
                 self.carry_out(line);
             }
+            self.done = self.counted;
         }
         self.finish_verdicts(watched);
         self.finish_answers(watched);

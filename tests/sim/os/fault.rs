@@ -20,7 +20,6 @@ pub struct Rates {
     pub jump: u32,
     pub slow: u32,
     pub disk_full: u32,
-    pub log_full: u32,
     pub bad_disk: u32,
     pub small_pipe: u32,
 }
@@ -28,8 +27,6 @@ pub struct Rates {
 pub struct Faults {
     pub rates: Rates,
     rng: Rng,
-    /// Of the log's lines, of which there are more where somebody looks on.
-    log: Rng,
     /// EMFILE until then.
     short_until: Time,
     /// None strikes: the start, and the plan's rest.
@@ -54,14 +51,12 @@ impl Faults {
                 Fault::Jump { rate } => rates.jump = rate,
                 Fault::Slow { rate } => rates.slow = rate,
                 Fault::DiskFull { rate } => rates.disk_full = rate,
-                Fault::LogFull { rate } => rates.log_full = rate,
                 Fault::BadDisk { rate } => rates.bad_disk = rate,
                 Fault::SmallPipe { rate } => rates.small_pipe = rate,
             }
         }
         Faults {
             rates,
-            log: rng.clone(),
             rng,
             short_until: 0,
             off: true,
@@ -71,11 +66,6 @@ impl Faults {
     /// Whether a fault of this rate strikes.
     pub fn strikes(&mut self, rate: u32) -> bool {
         rate > 0 && !self.off && self.rng.permille(rate)
-    }
-
-    /// Whether a line of the log finds no room.
-    pub fn log_is_full(&mut self) -> bool {
-        !self.off && self.log.permille(self.rates.log_full)
     }
 
     /// How much of `most` is done, at least 1, where one of this rate strikes.
