@@ -41,11 +41,14 @@ pub struct Counted {
 impl Model {
     /// Bytes of the outbox that the daemon has read.
     pub fn outbox_read(&mut self, os: &Os, bytes: &[u8]) {
-        for &byte in bytes {
-            if byte != b'\n' {
-                self.tail.push(byte);
-                // It is none, however it ends.
-                self.counted.bad += u64::from(self.tail.len() == OUTBOX_LINE + 1);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = piece.strip_suffix(b"\n").unwrap_or(piece);
+            let before = self.tail.len();
+            self.tail.extend_from_slice(text);
+            // It is none, however it ends.
+            let too_long = before <= OUTBOX_LINE && self.tail.len() > OUTBOX_LINE;
+            self.counted.bad += u64::from(too_long);
+            if text.len() == piece.len() {
                 continue;
             }
             let line = core::mem::take(&mut self.tail);
