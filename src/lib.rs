@@ -16,7 +16,6 @@ pub mod sys;
 pub mod close;
 pub mod copy;
 pub mod http;
-pub mod json;
 pub mod memory;
 pub mod name;
 pub mod query;
@@ -27,6 +26,7 @@ pub mod variables;
 pub mod counters;
 pub mod handoff;
 pub mod handshake;
+pub mod json;
 pub mod logging;
 pub mod route;
 

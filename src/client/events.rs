@@ -277,7 +277,7 @@ impl<F> Client<F> {
         )
     }
 
-    /// The event that is not over as the daemon ends, but for its close event. Nothing more is read.
+    /// The event, no close event, that is not over as the daemon ends. Nothing more is read.
     pub fn left(&mut self) -> Option<Kind> {
         if matches!(self.link, Link::Draining { .. }) {
             self.link = Link::Emptying;
