@@ -6,7 +6,7 @@ use crate::browser::Browser;
 use crate::http::{Head, Part, Reader};
 use crate::os::{SECOND, Time};
 use crate::plan::head;
-use crate::request::{Ask, Asks};
+use crate::request::Asks;
 use ws2cgi::limits;
 
 /// A request, and its answer as far as it is written.
@@ -36,6 +36,8 @@ pub struct Exchange {
     pub superseded: bool,
     /// Memory may have been short when it came.
     pub short: bool,
+    /// As many POSTs of its connection as may be may have been under way when it came.
+    pub crowded: bool,
     /// It must be told that messages are missing.
     pub owes_gap: bool,
     /// Of a POST: its event has been started.
@@ -80,7 +82,9 @@ impl Model {
             connection.exchange.received = Some(self.now);
             connection.exchange.turn = self.turn;
             let short = self.short_of_memory(browser.ask.length);
-            self.connections[j].exchange.short = short;
+            let crowded = self.posts_crowd(browsers, j);
+            let exchange = &mut self.connections[j].exchange;
+            (exchange.short, exchange.crowded) = (short, crowded);
             if browser.ask.asks == Asks::Poll {
                 self.see_who_may_end(browsers);
                 self.poll_came(j, browser);
@@ -320,17 +324,17 @@ impl Model {
     }
 
     /// Whether as many POSTs of its connection may be under way as may be.
-    fn posts_crowd(&self, all: &[Browser], ask: &Ask) -> bool {
-        let under_way = self
-            .connections
-            .iter()
-            .zip(all)
-            .filter(|(connection, browser)| {
-                let exchange = &connection.exchange;
-                let there = exchange.received.is_some() && !exchange.closed;
-                there && browser.ask.asks == Asks::Post && browser.ask.of == ask.of
-            });
-        under_way.count() > limits::POSTS
+    fn posts_crowd(&self, all: &[Browser], j: usize) -> bool {
+        let others = self.connections.iter().zip(all).enumerate();
+        let under_way = others.filter(|&(other, (connection, browser))| {
+            let exchange = &connection.exchange;
+            // One that is whole waits for its event, whether its browser is there or not.
+            let there = exchange.received.is_some() && (exchange.complete || !exchange.closed);
+            let there = there && exchange.wrote_at.is_none();
+            let of_same = browser.ask.asks == Asks::Post && browser.ask.of == all[j].ask.of;
+            other != j && there && of_same
+        });
+        under_way.count() >= limits::POSTS
     }
 
     fn post_answer(&mut self, j: usize, status: u16, all: &[Browser]) -> Result<(), String> {
@@ -382,7 +386,7 @@ impl Model {
                     || stops
                     || exchange.short
                     || self.short_of_memory(ask.length)
-                    || self.posts_crowd(all, ask)
+                    || exchange.crowded
             }
             _ => false,
         };
