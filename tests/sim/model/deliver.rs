@@ -2,7 +2,7 @@
 
 use super::connection::Expected;
 use super::membership::Certainty;
-use super::{Connection, Frame, Life, Line, Model, Order, Watched};
+use super::{Answer, Connection, Frame, Life, Line, Model, Order, Watched};
 use crate::child::Kind;
 use crate::request::Asks;
 use std::rc::Rc;
@@ -128,12 +128,22 @@ impl Model {
     }
 
     /// Which open programs' verdicts are carried out by now: those wait for the lines before them,
-    /// and for nothing else.
+    /// and for memory for their message.
     pub fn finish_verdicts(&mut self, watched: &Watched) {
         let read = self.offset + self.tail.len() as u64;
-        for answer in self.answers.iter().filter(|a| a.kind == Kind::Open) {
-            let connection = &mut self.connections[answer.connection];
-            connection.opened |= watched.outbox && answer.behind <= read;
+        for i in 0..self.answers.len() {
+            let Answer {
+                kind,
+                behind,
+                reply,
+                connection,
+                ..
+            } = &self.answers[i];
+            let message = reply.message.as_ref();
+            let short = message.is_some_and(|message| self.short_of_memory(message.len()));
+            if *kind == Kind::Open && watched.outbox && *behind <= read && !short {
+                self.connections[*connection].opened = true;
+            }
         }
     }
 
