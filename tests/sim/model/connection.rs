@@ -132,8 +132,8 @@ pub struct Connection {
     pub confirmed: bool,
     /// What was sent until this turn may have gone with an answer that was cut off.
     pub cut: Option<u64>,
-    /// What was sent until this turn it may get twice, in two answers under way at once.
-    pub repeats: Option<u64>,
+    /// What was sent until one of these turns it may get once more, in answers under way at once.
+    pub repeats: Vec<u64>,
     /// It can be told that messages are missing: it is no plain WebSocket.
     pub told: bool,
     /// It may read what was sent before it came, or before it joined.
@@ -189,7 +189,7 @@ impl Connection {
             opened: false,
             confirmed: false,
             cut: None,
-            repeats: None,
+            repeats: Vec::new(),
             told: browser.ask.asks != Asks::WebSocket || browser.ask.offers,
             behind: browser.ask.asks == Asks::Poll,
             owes_gap: 0,
@@ -314,7 +314,7 @@ impl Connection {
 
     /// What it is to get again it may have got already, in an answer that is not seen yet.
     pub fn may_repeat(&mut self, turn: u64) {
-        self.repeats = Some(turn);
+        self.repeats.push(turn);
         let numbered = self.expected.iter().filter(|e| e.numbered).cloned();
         let again: Vec<_> = numbered.map(|e| Expected { must: false, ..e }).collect();
         self.expected.extend(again);

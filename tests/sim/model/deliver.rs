@@ -63,23 +63,27 @@ impl Model {
                     .is_some_and(|turn| order.from <= turn);
                 let must = certainty == Certainty::Yes && sure && !cut;
                 let numbered = !matches!(target.scope, Scope::Connection(_));
-                let repeats = self.connections[i].repeats.filter(|_| numbered);
-                if repeats.is_some_and(|turn| order.from <= turn) {
-                    self.connections[i].expected.push_back(Expected {
-                        order: order.clone(),
-                        binary,
-                        payload: payload.clone(),
-                        must: false,
-                        numbered,
-                    });
-                }
-                self.connections[i].expected.push_back(Expected {
+                let expected = Expected {
                     order: order.clone(),
                     binary,
                     payload: payload.clone(),
                     must,
                     numbered,
-                });
+                };
+                let connection = &mut self.connections[i];
+                let again = connection
+                    .repeats
+                    .iter()
+                    .filter(|&&turn| order.from <= turn);
+                for _ in again.filter(|_| numbered) {
+                    let must = false;
+                    let again = Expected {
+                        must,
+                        ..expected.clone()
+                    };
+                    connection.expected.push_back(again);
+                }
+                connection.expected.push_back(expected);
             }
         }
     }
