@@ -455,10 +455,13 @@ impl Connection {
             ));
         }
         self.expected.remove(at);
+        let repeats = &self.repeats;
+        // The next answer may begin with them again.
+        let again = |e: &Expected| e.numbered && repeats.iter().any(|turn| e.order.from <= *turn);
         let mut i = 0;
         self.expected.retain(|e| {
             i += 1;
-            i > at || !before(e)
+            i > at || !before(e) || again(e)
         });
         Ok(true)
     }
