@@ -73,7 +73,7 @@ fn who_waits_at_a_hand_off_socket_that_is_removed_is_answered() {
     let waiting: Vec<_> = waiting.collect();
     std::fs::remove_file(daemon.path("run/handoff.sock")).expect("remove");
     // Once it goes on, a look is due.
-    std::thread::sleep(LOOK_AGAIN);
+    sleep(LOOK_AGAIN);
     daemon.signal("CONT");
     for mut waiting in waiting {
         assert_eq!(read_answer(&mut waiting).status, 503);
