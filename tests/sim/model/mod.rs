@@ -211,6 +211,9 @@ impl Model {
             connection.watched(os.now, writes);
             let writes = writes || watched.goes_on && connection.told;
             let lost = connection.lost(writes);
+            // An earlier poll's answer may be on its way with it.
+            let lost = lost.filter(|_| !self.is_answering(i));
+            let connection = &self.connections[i];
             let stream = connection.asks != Asks::Poll && connection.is_open();
             let open = stream && connection.life == Life::Accepted;
             if open && !writes && connection.owes_gap > 0 && connection.loose.is_none() {
