@@ -427,8 +427,9 @@ impl Connection {
     }
 
     /// A message is written to it. Ok(false): it was not meant to get it, as far as known.
-    /// `earlier`: those before it may come later, in the answers to earlier polls.
-    pub fn gets(&mut self, frame: &Frame, earlier: bool) -> Result<bool, String> {
+    /// `earlier`: those before it may come later, in the answers to earlier polls. `superseded`: a
+    /// later poll has come, which may ask once more for those before it.
+    pub fn gets(&mut self, frame: &Frame, earlier: bool, superseded: bool) -> Result<bool, String> {
         let (binary, payload) = (frame.binary, &*frame.payload);
         let is = |e: &Expected| e.binary == binary && *e.payload == *payload;
         let Some(at) = self.expected.iter().position(is) else {
@@ -446,7 +447,11 @@ impl Connection {
             let same = !told || e.numbered == numbered;
             same && e.order.before(&order)
         };
-        let missed = self.expected.iter().take(at).find(|e| e.must && before(e));
+        let repeats = &self.repeats;
+        // The next answer may begin with them again.
+        let again = |e: &Expected| e.numbered && repeats.iter().any(|turn| e.order.from <= *turn);
+        let missing = |e: &&Expected| e.must && before(e) && !(superseded && again(e));
+        let missed = self.expected.iter().take(at).find(missing);
         if let Some(missed) = missed {
             return Err(format!(
                 "it gets {}, and before it should have got {}",
@@ -455,9 +460,6 @@ impl Connection {
             ));
         }
         self.expected.remove(at);
-        let repeats = &self.repeats;
-        // The next answer may begin with them again.
-        let again = |e: &Expected| e.numbered && repeats.iter().any(|turn| e.order.from <= *turn);
         let mut i = 0;
         self.expected.retain(|e| {
             i += 1;

@@ -211,13 +211,14 @@ impl Model {
     pub fn written(&mut self, i: usize, frame: &Frame) {
         let (binary, payload) = (frame.binary, &*frame.payload);
         let earlier = self.earlier_polls(i, frame.request);
+        let superseded = self.connections[frame.request].exchange.superseded;
         if let Some(number) = frame.mark {
             if let Err(why) = self.numbered(i, number, binary, payload) {
                 return self.fail(format!("browser {i}: {why}"));
             }
         }
         while !payload.is_empty() {
-            match self.connections[i].gets(frame, earlier) {
+            match self.connections[i].gets(frame, earlier, superseded) {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(why) => return self.fail(format!("browser {i}: {why}")),
