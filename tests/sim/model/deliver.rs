@@ -75,15 +75,16 @@ impl Model {
                     .repeats
                     .iter()
                     .filter(|&&turn| order.from <= turn);
-                for _ in again.filter(|_| numbered) {
-                    let must = false;
-                    let again = Expected {
-                        must,
-                        ..expected.clone()
-                    };
-                    connection.expected.push_back(again);
-                }
+                let times = if numbered { again.count() } else { 0 };
+                let again = Expected {
+                    must: false,
+                    ..expected.clone()
+                };
                 connection.expected.push_back(expected);
+                // What comes first is what it must get.
+                connection
+                    .expected
+                    .extend(std::iter::repeat_n(again, times));
             }
         }
     }
