@@ -1,8 +1,16 @@
-//! The log: whatever a peer chose, it makes no line of its own and moves no cursor.
+//! The log: whatever a peer chose, it makes no line of its own and moves no cursor; and whoever does
+//! not read it stops nobody.
 
-use crate::harness::{Daemon, Start, command, linked, read_answer, record, request, ws2cgi};
-use std::io::Write;
+use crate::harness::{
+    Daemon, Start, as_root, command, linked, read_answer, record, request, wait_for, ws2cgi,
+};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
 /// A line of its own, an escape sequence as bytes and as C1, a title, a bell, backspaces, a
 /// carriage return, what turns the direction of writing, separators of lines, what is no UTF-8.
@@ -207,4 +215,79 @@ fn nor_does_a_browser_in_the_web_servers_log() {
             "{said:?}"
         );
     }
+}
+
+#[test]
+fn a_terminal_that_takes_no_more_stops_nobody_whoever_we_are() {
+    if !as_root("a_terminal_that_takes_no_more_stops_nobody_whoever_we_are") {
+        return;
+    }
+    let mut terminal = Command::new("/usr/bin/python3");
+    terminal.args(["-c", TERMINAL]);
+    terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut terminal = terminal.spawn().expect("python3");
+    let mut name = String::new();
+    let stdout = terminal.stdout.take().expect("its stdout");
+    let mut stdout = BufReader::new(stdout);
+    stdout.read_line(&mut name).expect("a name");
+    let start = Start::default().args("--ready-fd 9 --user nobody");
+    let daemon = start
+        .again_in(Start::folder_for_anyone())
+        .shell(&format!("exec 9>ready 2>{}", name.trim()))
+        .ready_when(|daemon| std::fs::read(daemon.path("ready")).is_ok_and(|text| text == b"\n"));
+    let mut ws = daemon.connect("/act");
+    for length in 1..100 {
+        ws.send(&format!(
+            "err {};head X-A: b;out on",
+            "x".repeat(10 * length)
+        ));
+        assert_eq!(ws.text(), "on");
+    }
+    assert_ne!(daemon.number("/log_lines_dropped"), 0);
+    drop(terminal.stdin.take());
+    terminal.wait().expect("its end");
+}
+
+/// A terminal whose other end nobody reads, until stdin ends. Root's, as a board's console is.
+const TERMINAL: &str = "\
+import os, sys
+master, terminal = os.openpty()
+print(os.ttyname(terminal), flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = Start::folder();
+    let stderr = folder.path().join("stderr");
+    mkfifo(&stderr, Mode::S_IRWXU).expect("mkfifo");
+    let start = Start::default().again_in(folder).args("--ready-fd 9");
+    let daemon = start
+        .shell("exec 9>ready 2<>stderr")
+        .ready_when(|daemon| std::fs::read(daemon.path("ready")).is_ok_and(|text| text == b"\n"));
+    let mut pipe = OpenOptions::new();
+    let pipe = pipe
+        .read(true)
+        .write(true)
+        .custom_flags(nix::libc::O_NONBLOCK);
+    let mut pipe = pipe.open(&stderr).expect("open");
+    for size in [4096, 1] {
+        while pipe.write(&[b'x'; 4096][..size]).is_ok() {}
+    }
+    let mut ws = daemon.connect("/act");
+    ws.works();
+    daemon.status_until("/log_lines_dropped", 1);
+    ws.close(1000, "");
+
+    // Once it is read, lines come again, and whole.
+    let mut block = [0; 4096];
+    while pipe.read(&mut block).is_ok() {}
+    let id = daemon.connect("/act").id();
+    let mut log = String::new();
+    let line = format!("INFO {id}: open, /act\n");
+    wait_for(&line, || {
+        let count = pipe.read(&mut block).unwrap_or(0);
+        log.push_str(&String::from_utf8_lossy(&block[..count]));
+        log.contains(&line).then_some(())
+    });
 }

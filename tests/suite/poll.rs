@@ -1,7 +1,7 @@
 //! Long polls.
 
 use crate::harness::{Daemon, Events, Poller, read_answer, wait_for};
-use crate::limits::least_memory;
+use crate::memory::least_memory;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};

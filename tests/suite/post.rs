@@ -1,7 +1,7 @@
 //! Messages that come up by POST.
 
 use crate::harness::{Daemon, Events, Poller, read_answer, wait_for};
-use crate::limits::least_memory;
+use crate::memory::least_memory;
 use std::io::Write;
 use std::net::Shutdown;
 
