@@ -181,17 +181,24 @@ impl Reply {
         }
     }
 
+    /// Whether it is an open program's yes.
+    pub fn accepts(&self) -> bool {
+        (200..=299).contains(&self.status().0)
+    }
+
     /// Reads the reply as an open program's.
     pub fn verdict(&self) -> Verdict {
-        match self.status() {
-            (200..=299, _) => Verdict::Accept,
-            _ if self.no_opinion() => Verdict::NoOpinion,
-            status => Verdict::Refuse(Answer {
-                status,
-                fields: self.fields().collect(),
-                body: self.output[self.body..].to_vec(),
-            }),
+        if self.accepts() {
+            return Verdict::Accept;
         }
+        if self.no_opinion() {
+            return Verdict::NoOpinion;
+        }
+        Verdict::Refuse(Answer {
+            status: self.status(),
+            fields: self.fields().collect(),
+            body: self.output[self.body..].to_vec(),
+        })
     }
 
     /// Reads the reply as an HTTP answer: to a POST.

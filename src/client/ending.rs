@@ -166,7 +166,7 @@ impl<F> Client<F> {
     }
 
     /// Drops all that is queued: nobody will read it.
-    pub(super) fn drop_all<S>(&mut self, shared: &mut Shared<S>) {
+    pub fn drop_all<S>(&mut self, shared: &mut Shared<S>) {
         let dropped = self.queue.messages();
         self.queue = Queue::new(shared.config.queue);
         self.slowness = Slowness::default();

@@ -29,6 +29,13 @@ enum Stage {
         outcome: Result<Reply, Fault>,
         payment: Payment,
     },
+    /// Its message waits for memory, behind an open program's yes.
+    Unpaid {
+        target: Target,
+        message: Message,
+        payment: Payment,
+        rest: Rest,
+    },
     /// Its message waits for room in a queue.
     Delivering { delivery: Delivery, rest: Rest },
     /// Its message is on its way.
@@ -49,7 +56,9 @@ impl Answering {
     /// The connection whose reply holds a job slot.
     pub fn unpaid(&self) -> Option<u64> {
         match self.stage {
-            Stage::Behind { payment: None, .. } => Some(self.number),
+            Stage::Behind { payment: None, .. } | Stage::Unpaid { payment: None, .. } => {
+                Some(self.number)
+            }
             _ => None,
         }
     }
@@ -127,8 +136,10 @@ impl<S: Sys> Server<S> {
                 mut payment,
             } => {
                 let mut ready = self.outbox.carried_out(mark);
-                let size = outcome.as_ref().ok().and_then(Reply::size);
-                if let (true, None, Some(size)) = (ready, &payment, size) {
+                if let (true, None, Some(size)) = (ready, &payment, paid_first(&outcome, kind)) {
+                    if kind == Kind::Open {
+                        self.forget_messages(number);
+                    }
                     payment = self.charge_outbound(size);
                     ready = payment.is_some();
                 }
@@ -144,6 +155,24 @@ impl<S: Sys> Server<S> {
                     None => Step::Done,
                 }
             }
+            Stage::Unpaid {
+                target,
+                message,
+                payment,
+                rest,
+            } => match payment.or_else(|| self.charge_outbound(message.payload.len())) {
+                Some(charge) => {
+                    let message = frame::Message::new(message.opcode, message.payload, charge);
+                    let delivery = Delivery { target, message };
+                    Step::On(at(Stage::Delivering { delivery, rest }))
+                }
+                None => Step::Waits(at(Stage::Unpaid {
+                    target,
+                    message,
+                    payment: None,
+                    rest,
+                })),
+            },
             Stage::Delivering { mut delivery, rest } => match self.deliver(&mut delivery) {
                 Ok(()) => Step::On(at(Stage::Delivered(rest))),
                 Err(Blocked) => Step::Waits(at(Stage::Delivering { delivery, rest })),
@@ -226,14 +255,22 @@ impl<S: Sys> Server<S> {
             (None, Kind::Message) => Some(Target::connection(id)).filter(|_| !asked),
             (to, _) => to,
         };
-        Some(match (target, message, payment) {
-            (Some(target), Some(message), Some(charge)) => {
-                let message = frame::Message::new(message.opcode, message.payload, charge);
-                let delivery = Delivery { target, message };
-                Stage::Delivering { delivery, rest }
-            }
+        Some(match (target, message) {
+            (Some(target), Some(message)) => Stage::Unpaid {
+                target,
+                message,
+                payment,
+                rest,
+            },
             _ => Stage::Delivered(rest),
         })
+    }
+
+    /// It is refused: what it was sent meanwhile makes room for the answer.
+    fn forget_messages(&mut self, number: u64) {
+        if let Some(client) = self.clients.get_mut(number) {
+            client.drop_all(&mut self.shared);
+        }
     }
 
     /// What becomes of the connection when its event has failed.
@@ -342,6 +379,14 @@ enum Step {
     Waits(Answering),
 }
 
+/// Bytes that a reply needs before it is carried out. An open program's yes needs none: there may be
+/// none until its client gets what was sent to it meanwhile.
+fn paid_first(outcome: &Result<Reply, Fault>, kind: Kind) -> Option<usize> {
+    let reply = outcome.as_ref().ok()?;
+    let yes = kind == Kind::Open && (reply.accepts() || reply.no_opinion());
+    reply.size().filter(|_| !yes)
+}
+
 /// A reply whose message can be sent.
 struct Checked {
     reply: Reply,
@@ -353,7 +398,7 @@ struct Checked {
 /// answers a POST (`asked`).
 fn checked(mut reply: Reply, kind: Kind, asked: bool) -> Result<Checked, Fault> {
     let refuses = match kind {
-        Kind::Open => !matches!(reply.verdict(), Verdict::Accept),
+        Kind::Open => !reply.accepts(),
         Kind::Message | Kind::Close => reply.failed(),
     };
     let sends = reply.to.is_some() || kind == Kind::Message && !asked;

@@ -1,7 +1,9 @@
 //! The outbox and connections whose open program still runs, or whose 101 is not out yet.
 
 use crate::harness::{Daemon, Ws, read_answer};
+use crate::memory::least_memory;
 use std::io::Read;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// The id of a connection whose open program is waiting.
@@ -115,4 +117,43 @@ fn a_close_before_a_refusal_is_forgotten() {
         closes.as_object().expect("an object").is_empty(),
         "{closes}"
     );
+}
+
+/// A client whose open program waits, then says this with 50,000 bytes, for which what was sent to
+/// it meanwhile has left no memory; and how many messages that were.
+fn opening_in_little_memory(verdict: &str) -> (Daemon, TcpStream, usize) {
+    let usual = "--jobs 1 --max-message 1000 --max-reply 60000 --queue 1000000";
+    let patient = "--slow-timeout 100 --event-timeout 101";
+    let daemon = Daemon::with(&format!("{} {patient}", least_memory(usual)));
+    let raw = daemon.raw(&format!("/act?open=until go;{verdict};flood 50000"), &[]);
+    let id = opening(&daemon);
+    let left = || daemon.number("/memory/bound") - daemon.number("/memory/used");
+    let line = "x".repeat(3000);
+    let mut lines = 0;
+    while left() > 40_000 {
+        daemon.outbox(format!("text {id} {line}"));
+        lines += 1;
+        daemon.status_until("/messages/queued", lines);
+    }
+    daemon.let_go("go");
+    (daemon, raw, lines)
+}
+
+#[test]
+fn what_was_sent_to_it_meanwhile_leaves_room_for_its_refusal() {
+    let (mut daemon, mut raw, lines) = opening_in_little_memory("head Status: 403 No");
+    let answer = read_answer(&mut raw);
+    assert_eq!((answer.status, answer.body.len()), (403, 50_000));
+    daemon.expect(&format!(": {lines} messages dropped from its queue"));
+}
+
+#[test]
+fn what_was_sent_to_it_meanwhile_goes_out_before_its_programs_message() {
+    let (daemon, raw, lines) = opening_in_little_memory("head WS-To: @all");
+    let mut ws = Ws::accepted(raw);
+    for _ in 0..lines {
+        assert_eq!(ws.text().len(), 3000);
+    }
+    assert_eq!(ws.text().len(), 50_000);
+    daemon.status_until("/messages/dropped", 0);
 }

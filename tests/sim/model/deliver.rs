@@ -132,21 +132,17 @@ impl Model {
         }
     }
 
-    /// Which open programs' verdicts are carried out by now: those wait for the lines before them,
-    /// and for memory for their message.
+    /// Which open programs' verdicts are carried out by now: those wait for the lines before them.
     pub fn finish_verdicts(&mut self, watched: &Watched) {
         let read = self.offset + self.tail.len() as u64;
         for i in 0..self.answers.len() {
             let Answer {
                 kind,
                 behind,
-                reply,
                 connection,
                 ..
             } = &self.answers[i];
-            let message = reply.message.as_ref();
-            let short = message.is_some_and(|message| self.short_of_memory(message.len()));
-            if *kind == Kind::Open && watched.outbox && *behind <= read && !short {
+            if *kind == Kind::Open && watched.outbox && *behind <= read {
                 self.connections[*connection].opened = true;
             }
         }
