@@ -68,6 +68,8 @@ pub struct Reader {
     start: usize,
     /// So many bytes behind `start` have been looked through for an end.
     looked: usize,
+    /// Of an element of an array, there: whether a string goes on, and a backslash was last.
+    inside: (bool, bool),
     stage: Stage,
 }
 
@@ -239,9 +241,10 @@ impl Reader {
             Some(b'[' | b',') => {}
             Some(_) => return Err("an array that is none".to_owned()),
         }
-        let (mut quoted, mut escaped) = (false, false);
+        let (mut quoted, mut escaped) = self.inside;
         let object = rest.get(1) == Some(&b'{');
-        let end = rest.iter().skip(1).position(|&b| {
+        let from = self.looked.max(1);
+        let end = rest.iter().skip(from).position(|&b| {
             if escaped {
                 escaped = false;
                 return false;
@@ -258,12 +261,15 @@ impl Reader {
             false
         });
         let Some(end) = end else {
+            (self.looked, self.inside) = (rest.len(), (quoted, escaped));
             return Ok(None);
         };
-        let value: serde_json::Value = serde_json::from_slice(&rest[1..end + 2])
+        let end = from + end + 1;
+        let value: serde_json::Value = serde_json::from_slice(&rest[1..end])
             .map_err(|e| format!("an element of an array: {e}"))?;
-        self.start += end + 2;
-        self.stage = Stage::Array(left - (end + 2));
+        self.start += end;
+        (self.looked, self.inside) = (0, (false, false));
+        self.stage = Stage::Array(left - end);
         let (binary, payload) = match (value.as_str(), value["binary"].as_str()) {
             (Some(text), _) => (false, text.as_bytes().to_vec()),
             (_, Some(text)) => {
