@@ -129,6 +129,8 @@ pub struct Farewell<F> {
     wire: Wire<F>,
     queue: Queue,
     stage: Stage,
+    /// Until its descriptor is ready there is nothing to do.
+    stuck: bool,
     deadline: Duration,
     /// The last deadline, whatever is taken meanwhile.
     last: Duration,
@@ -176,6 +178,7 @@ impl<F> Farewell<F> {
             wire,
             queue,
             stage: Stage::Writing,
+            stuck: false,
             deadline,
             last: deadline,
             hurried: deadline,
@@ -225,17 +228,26 @@ impl<F> Farewell<F> {
         self.wire.watch(sys, token, !writing, writing);
     }
 
-    /// Goes as far as it can: at first, after a wait, at the deadline.
+    /// Its descriptor is ready.
+    pub fn ready(&mut self) {
+        self.stuck = false;
+    }
+
+    /// Goes as far as it can: at first, when it is ready, at the deadline.
     pub fn step<S: Sys<Fd = F>>(&mut self, sys: &S, scratch: &mut [u8], now: Duration) {
         if self.deadline <= now {
             // Where it takes too long to take its last bytes, the kernel need not keep them.
             let reset = matches!(self.stage, Stage::Writing);
             self.end(sys, reset);
         }
+        if self.stuck {
+            return;
+        }
         if matches!(self.stage, Stage::Writing) {
             self.write(sys, scratch, now);
         }
         if matches!(self.stage, Stage::Lingering) {
+            self.stuck = true;
             match self.wire.read(sys, scratch) {
                 Ok(1..) => {} // discarded; a flood ends at the deadline
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -257,7 +269,10 @@ impl<F> Farewell<F> {
                     self.deadline = self.last.min(now + CLOSE_TIMEOUT);
                     self.queue.wrote(count);
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.stuck = true;
+                    return;
+                }
                 Err(_) => return self.end(sys, false),
             }
         }

@@ -275,7 +275,7 @@ impl<S: Sys> Server<S> {
                     client.ready(ready, shared);
                 }
             }
-            Token::Farewell(i) => self.farewells[i].step(sys, scratch, shared.now),
+            Token::Farewell(i) => self.farewells[i].ready(),
             Token::Outbox => self.outbox.read(sys, scratch),
             Token::Stdin(i) => self.jobs[i].feed(sys),
             Token::Stdout(i) => {
