@@ -42,7 +42,7 @@ fn replay(run: fn(&[u8]), folder: &Path) -> usize {
 
 #[test]
 fn every_input_of_the_corpora_holds() {
-    // For `fuzz/run coverage`: which targets, and where what has been found and is not committed is.
+    // For `fuzz/run coverage`: which targets, and where what has been learnt lies.
     let only = std::env::var("WS2CGI_FUZZ_TARGETS").ok();
     let found = std::env::var_os("WS2CGI_FUZZ_FOUND");
     for (name, run) in TARGETS {

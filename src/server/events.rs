@@ -379,8 +379,8 @@ enum Step {
     Waits(Answering),
 }
 
-/// Bytes that a reply needs before it is carried out. An open program's yes needs none: there may be
-/// none until its client gets what was sent to it meanwhile.
+/// Bytes that a reply needs before it is carried out. An open program's yes needs none: there may
+/// be none until its client gets what was sent to it meanwhile.
 fn paid_first(outcome: &Result<Reply, Fault>, kind: Kind) -> Option<usize> {
     let reply = outcome.as_ref().ok()?;
     let yes = kind == Kind::Open && (reply.accepts() || reply.no_opinion());

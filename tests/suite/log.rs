@@ -1,5 +1,5 @@
-//! The log: whatever a peer chose, it makes no line of its own and moves no cursor; and whoever does
-//! not read it stops nobody.
+//! The log: whatever a peer chose, it makes no line of its own and moves no cursor; and whoever
+//! does not read it stops nobody.
 
 use crate::harness::{
     Daemon, Start, as_root, command, linked, read_answer, record, request, wait_for, ws2cgi,

@@ -1,4 +1,4 @@
-//! `--memory`: what it bounds, who is refused or closed where it is used up, and that it comes back.
+//! `--memory`: what it bounds, who is refused or closed where it is used up, that it comes back.
 
 use crate::harness::{Daemon, Start, Ws, masked, read_answer, wait_for};
 use crate::places::until_connected;
