@@ -57,7 +57,7 @@ pub struct World {
     pub calls: u32,
     /// Time that jumps have taken since the shutdown began.
     pub jumped: Time,
-    pub idle_turns: u32,
+    pub idle_turns: usize,
     pub progress: u64,
     pub excused: bool,
     pub seen: Seen,
