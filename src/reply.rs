@@ -183,7 +183,7 @@ impl Reply {
 
     /// Whether it is an open program's yes.
     pub fn accepts(&self) -> bool {
-        (200..=299).contains(&self.status().0)
+        (200..=299).contains(&self.code())
     }
 
     /// Reads the reply as an open program's.
@@ -222,14 +222,19 @@ impl Reply {
     }
 
     fn status(&self) -> (u16, String) {
+        let code = self.code();
+        match &self.status {
+            Some((_, phrase)) if !phrase.is_empty() => (code, phrase.clone()),
+            _ => (code, http::reason(code).to_owned()),
+        }
+    }
+
+    fn code(&self) -> u16 {
         let location = |(name, _): http::Field| name.eq_ignore_ascii_case("location");
         match &self.status {
-            None if self.fields().any(location) => (302, http::reason(302).to_owned()),
-            None => (200, http::reason(200).to_owned()),
-            Some((status, phrase)) if phrase.is_empty() => {
-                (*status, http::reason(*status).to_owned())
-            }
-            Some(status) => status.clone(),
+            None if self.fields().any(location) => 302,
+            None => 200,
+            Some((code, _)) => *code,
         }
     }
 
