@@ -249,7 +249,7 @@ impl Browser {
     /// How often its stream is to show that it lives: more often by way of a web server.
     pub fn sign_of_life(&self, ping: Time) -> Time {
         match self.way {
-            way::HANDOFF_UNIX | way::HANDOFF_PIPES => ping / 3,
+            way::HANDOFF_UNIX | way::HANDOFF_PIPES => ping.div_ceil(3),
             _ => ping,
         }
     }
